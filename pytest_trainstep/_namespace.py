@@ -1,0 +1,37 @@
+"""The value of the fixture `trainstep`: every assertion and `watch`, each found when it is first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest_trainstep
+
+if TYPE_CHECKING:
+    from pytest_trainstep import assertions
+
+
+def names() -> list[str]:
+    """Return the public names that do something to a model: the assertions and ``watch``."""
+    return [name for name in pytest_trainstep.__all__ if name == "watch" or name.startswith("assert_")]
+
+
+class TrainStep:
+    """Every assertion and ``watch``. Without state: one serves a whole session, also under ``@given``."""
+
+    if TYPE_CHECKING:
+        assert_weights_frozen = staticmethod(assertions.assert_weights_frozen)
+        assert_weights_update = staticmethod(assertions.assert_weights_update)
+        watch = staticmethod(assertions.watch)
+    else:
+
+        def __getattr__(self, name: str) -> object:
+            if name not in names():
+                raise AttributeError(f"trainstep has no {name!r}; it has {', '.join(names())}")
+            return getattr(pytest_trainstep, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *names()]
+
+    def __repr__(self) -> str:
+        # Short and stable, because Hypothesis prints the value of a fixture inside the failing example.
+        return "trainstep"

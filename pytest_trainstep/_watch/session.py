@@ -1,0 +1,298 @@
+"""One watch: hears the events, keeps the stories, and writes the record when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from pytest_trainstep._record import BackwardEvent, Occasion, StepEvent
+
+from . import graph, measures, naming, shadow, sites, snapshots, taps
+from .gradients import Ledger
+from .stepping import EVENT_LIMIT, OCCASION_LIMIT, Held, Stepping
+
+_WALKS_PER_SITE = 2
+
+
+@dataclass(slots=True)
+class Foreign:
+    """A leaf that a backward pass reached and that no watched model registers."""
+
+    tensor: torch.Tensor
+    before: snapshots.Snapshot
+    reached: int = 1
+
+
+class _Pass(NamedTuple):
+    """A backward pass that has begun."""
+
+    number: int
+    at: str | None
+    roots: tuple[str, ...]
+    depth: int
+
+
+class Session:
+    """Watches one model, several, or a mapping of tensors, from `begin` to `end`."""
+
+    def __init__(self, model: Any = None, *, params: Any = None, buffers: bool = False) -> None:
+        self.notes: list[str] = []
+        self.getter = None if params is None else naming.mapping_getter(params)
+        self.modules: dict[str, nn.Module] = {}
+        if self.getter is None:
+            self.modules = naming.modules_of(model)
+            self.slots = naming.slots_of(self.modules)
+            if buffers:
+                self.slots += naming.buffer_slots_of(self.modules)
+        else:
+            self.slots = naming.slots_of_mapping(self.getter())
+        self.call = 1
+        self.step_count = 0
+        self.order = 0
+        self.steps: list[StepEvent] = []
+        self.backwards: list[BackwardEvent] = []
+        self.held: dict[int, Held] = {}
+        self.foreign: dict[int, Foreign] = {}
+        self.differentiated_shapes: list[tuple[tuple[int, ...], ...]] = []
+        self.losses: list[torch.Tensor] = []
+        self.stepping = Stepping(self)
+        self._walked: dict[object, int] = {}
+        self.settled: list[bool] = []  # moved, in an optimizer step, by a gradient
+        self.step_moved: list[bool] = []
+        self.arrived: list[bool] = []  # a gradient that is not zero has come, since the last step
+        self.outside: list[bool] = []
+        self.replaced: list[bool] = []
+        self.trainable: list[bool] = []
+        self.first_moved: list[int | None] = []
+        self.lr: list[float | None] = []
+        self.maximum: list[float | None] = []
+        self.decay: list[float] = []
+        self.gradient: list[str] = []
+        self.holders: list[set[int]] = []
+        self.occasions: list[list[Occasion]] = []
+        self.unsettled: set[int] = set()
+        self.in_graph: set[int] = set()
+        self.last: dict[int, snapshots.Snapshot] = {}  # newer values of those that moved unhealthily
+        self.touched_elements: dict[int, tuple[int, int]] = {}
+        self.underflow: dict[int, shadow.Verdict] = {}
+        self.failed_backwards = 0
+        self.backward_at_call = 0
+        self.failed_backward: str | None = None
+
+    # -- beginning -------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take the snapshots and attach to torch."""
+        self.tensors = [slot.tensor for slot in self.slots]
+        self.index = {id(tensor): i for i, tensor in enumerate(self.tensors)}
+        self.before = snapshots.take(self.tensors)
+        self._extend(self.tensors)
+        self.ledger = Ledger(self.tensors)
+        taps.attach(self)
+
+    def stop(self) -> None:
+        """Detach from torch; the stories stay."""
+        taps.detach(self)
+
+    # -- the models may change under our eyes ----------------------------------------------
+
+    def refresh(self) -> None:
+        """Notice parameters that were replaced, added, or filled in (lazy modules)."""
+        for index, slot in enumerate(self.slots):
+            now = slot.current()
+            if now is not None and now is not self.tensors[index]:
+                self._rebind(index, now)
+            elif self.before[index].shape == () and self.before[index].copy is None:
+                self._fill_in(index)
+
+    def _rebind(self, index: int, now: torch.Tensor) -> None:
+        self.index.pop(id(self.tensors[index]), None)
+        self.index[id(now)] = index
+        self.replaced[index] = True
+        self.trainable[index] = self.trainable[index] or now.requires_grad
+        self.ledger.rebind(index, now)  # the ledger shares the list of tensors
+
+    def _fill_in(self, index: int) -> None:
+        tensor = self.tensors[index]
+        if snapshots.readable(tensor):
+            self.before[index] = snapshots.take([tensor])[0]
+            self.trainable[index] = self.trainable[index] or tensor.requires_grad
+
+    def _adopt(self) -> None:
+        """Take up parameters that were registered after watching began."""
+        known = {slot.raw for slot in self.slots}
+        for slot in naming.slots_of(self.modules):
+            if id(slot.tensor) in self.index or slot.raw in known:
+                continue
+            self.slots.append(slot)
+            self.tensors.append(slot.tensor)
+            self.index[id(slot.tensor)] = len(self.slots) - 1
+            self.before.extend(snapshots.take([slot.tensor]))
+            self.ledger.grow(slot.tensor, slot.tensor.grad)
+            self._extend([slot.tensor])
+            self.foreign.pop(id(slot.tensor), None)
+
+    def _extend(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Open the stories of these parameters, which come last in `slots`."""
+        size = len(tensors)
+        self.unsettled.update(range(len(self.trainable), len(self.trainable) + size))
+        self.trainable += [tensor.requires_grad for tensor in tensors]
+        for flags in (self.settled, self.step_moved, self.arrived, self.outside, self.replaced):
+            flags.extend([False] * size)
+        self.first_moved += [None] * size
+        self.lr += [None] * size
+        self.maximum += [None] * size
+        self.decay += [0.0] * size
+        self.gradient += ["none"] * size
+        self.holders += [set() for _ in tensors]
+        self.occasions += [[] for _ in tensors]
+
+    # -- backward passes -------------------------------------------------------------------
+
+    def before_backward(self, roots: Sequence[Any]) -> object:
+        """See `taps.Watcher`."""
+        roots = as_list(roots)
+        number = self.ledger.enter()
+        at = sites.here()
+        self._walk(roots, at)
+        self._keep_loss(roots)
+        return _Pass(number, at, graph.node_names(roots), self.ledger.running - 1)
+
+    def after_backward(self, token: object, error: BaseException | None = None) -> None:
+        """See `taps.Watcher`."""
+        assert isinstance(token, _Pass)
+        number, at, roots, depth = token
+        reached = self.ledger.leave(number)
+        if error is not None and not reached:
+            self.failed_backwards += 1
+            self.failed_backward = f"{type(error).__name__}: {_first_line(error)}"
+            return
+        self._look_at_arrivals()
+        self.order += 1
+        event = BackwardEvent(
+            number=number,
+            call=self.call,
+            at=at,
+            roots=roots,
+            depth=depth,
+            reached=reached,
+            detached_root="leaf" in roots,
+            in_step=self.stepping.current(),
+            order=self.order,
+        )
+        if len(self.backwards) < EVENT_LIMIT:
+            self.backwards.append(event)
+
+    def _look_at_arrivals(self) -> None:
+        """Note which of the unsettled parameters got something else than zeros."""
+        if self.ledger.running:
+            return
+        new = [i for i in self.unsettled if not self.arrived[i] and self.ledger.newly(i)]
+        grads = [self.tensors[index].grad for index in new]
+        maxima = measures.largest([grad for grad in grads if grad is not None])
+        if len(maxima) == len(new):
+            for index, largest in zip(new, maxima, strict=True):
+                self.arrived[index] = largest != 0
+
+    def _keep_loss(self, roots: Sequence[Any]) -> None:
+        root = roots[0] if roots else None
+        if not isinstance(root, torch.Tensor) or root.numel() != 1 or self.ledger.running > 1:
+            return
+        if len(self.losses) < EVENT_LIMIT and root.device.type != "meta":
+            self.losses.append(root.detach())
+
+    def _walk(self, roots: Sequence[Any], at: str | None) -> None:
+        """Look for leaves that are nobody's: twice for each line and kind of loss, no more."""
+        key = (at, graph.node_names(roots[:1]), self.call if self.call <= 2 else 3)  # noqa: PLR2004
+        self._walked[key] = times = self._walked.get(key, 0) + 1
+        if times > _WALKS_PER_SITE or not self.modules:
+            return
+        found = graph.leaves(roots)
+        if found is None:
+            self.notes.append("the graph is too large to look for unregistered parameters in it")
+            return
+        self.in_graph.update(self.index[key] for key in found if key in self.index)
+        strangers = [leaf for key, leaf in found.items() if key not in self.index]
+        if strangers:
+            self.refresh()
+            self._adopt()
+        for leaf in strangers:
+            if id(leaf) in self.index:
+                continue
+            if id(leaf) in self.foreign:
+                self.foreign[id(leaf)].reached += 1
+            elif isinstance(leaf, torch.Tensor):
+                self.foreign[id(leaf)] = Foreign(leaf, snapshots.take([leaf.detach()])[0])
+
+    def differentiated(self, inputs: Sequence[Any]) -> None:
+        """See `taps.Watcher`."""
+        tensors = [one for one in as_list(inputs) if isinstance(one, torch.Tensor)]
+        foreign = tensors and not any(id(one) in self.index for one in tensors)
+        if foreign and len(self.differentiated_shapes) < OCCASION_LIMIT:
+            self.differentiated_shapes.append(tuple(tuple(one.shape) for one in tensors))
+
+    # -- optimizer steps -------------------------------------------------------------------
+
+    def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """See `taps.Watcher`."""
+        self.stepping.before_step(optimizer, args, kwargs)
+
+    def after_step(self, optimizer: Any) -> None:
+        """See `taps.Watcher`."""
+        self.stepping.after_step(optimizer)
+
+    def step_skipped(self, optimizer: Any) -> None:
+        """See `taps.Watcher`."""
+        self.stepping.step_skipped(optimizer)
+
+    # -- calls of the user's step ----------------------------------------------------------
+
+    def next_call(self, call: int) -> None:
+        """The user's step_fn is about to be called for the `call`-th time."""
+        self.call = call
+        self.backward_at_call = self.ledger.backward
+
+    def end_call(self) -> None:
+        """It has returned: see what differs from the beginning, and what moved outside the steps."""
+        self.refresh()
+        still = [i for i in range(len(self.slots)) if self.first_moved[i] is None]
+        before = [self.before[index] for index in still]
+        now = snapshots.differing(before, [self.tensors[index] for index in still])
+        for index, difference in zip(still, now, strict=True):
+            if difference.changed:
+                self.first_moved[index] = self.call
+        self.see_outside_moves(self.unsettled)
+
+    def see_outside_moves(self, indices: Iterable[int]) -> None:
+        """Note which of these have moved since they were last looked at, by no observed step."""
+        looked = list(indices)
+        for index, difference in zip(looked, self.differences(looked), strict=True):
+            if difference.changed:
+                self.note_move(index, in_step=False)
+
+    def differences(self, indices: list[int]) -> list[snapshots.Difference]:
+        """Compare these with what they were when last looked at."""
+        before = [self.last.get(index, self.before[index]) for index in indices]
+        return snapshots.differing(before, [self.tensors[index] for index in indices])
+
+    def note_move(self, index: int, *, in_step: bool) -> None:
+        """Remember that a parameter has moved, and what it is now (while that still matters)."""
+        if in_step:
+            self.step_moved[index] = True
+        else:
+            self.outside[index] = True
+        if index in self.unsettled:
+            self.last[index] = snapshots.take([self.tensors[index]])[0]
+
+
+def as_list(tensors: Any) -> list[Any]:
+    """Autograd takes one tensor or a sequence of them."""
+    return [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:120]

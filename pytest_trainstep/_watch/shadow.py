@@ -1,0 +1,201 @@
+"""Replaying an optimizer's step in float64, to see what rounding swallowed.
+
+The twin is a deep copy of the optimizer whose parameters are float64 copies; the user's optimizer,
+weights, gradients and random streams are not touched. The replay uses the state after the real
+step: it answers for the next step with the same gradient.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import taps
+from .restore import random_streams_kept
+
+# an lr above this would not be called a remedy
+_LARGEST_FACTOR = 1e12
+_MOST = 0.5
+_SWALLOWED = 0.9
+_HOOKS = ("step", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+_COUPLED_LIMIT = 2**22  # elements up to which the other parameters come along
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the replay says about one parameter."""
+
+    kind: str  # underflow, would-move, writes-nothing, unknown
+    lr: float = math.nan
+    smallest_lr: float | None = None
+    wanted: float = 0.0
+    spacing: float = 0.0
+    swallowed: float = 0.0
+    closure_helps: bool = False
+
+
+UNKNOWN = Verdict("unknown")
+
+
+def verdicts(optimizer: Any, tensors: Sequence[torch.Tensor]) -> list[Verdict]:
+    """Tell, for each of `tensors` (held by `optimizer`, with gradient), what its step wanted."""
+    try:
+        with taps.muted(), random_streams_kept():
+            return _verdicts(optimizer, list(tensors))
+    except Exception:  # noqa: BLE001 - a foreign optimizer may refuse any part of this
+        return [UNKNOWN] * len(tensors)
+
+
+def _verdicts(optimizer: Any, tensors: list[torch.Tensor]) -> list[Verdict]:
+    after = _run(optimizer, tensors, 1.0)
+    stays = [_swallowed(tensor, new) for tensor, new in zip(tensors, after, strict=True)]
+    results: list[Verdict | None] = [
+        None if stay > _SWALLOWED else Verdict("would-move", swallowed=stay) for stay in stays
+    ]
+    factor_of = _smallest_factors(optimizer, tensors, results)
+    closure_moves = _moves_with_closure(optimizer, tensors, factor_of)
+    for index, tensor in enumerate(tensors):
+        if results[index] is not None:
+            continue
+        lr = _lr_of(optimizer, tensor)
+        factor = factor_of.get(index)
+        wanted = (after[index] - tensor.detach().double()).abs()
+        if factor is None and not bool(wanted.any()):
+            results[index] = Verdict("writes-nothing", closure_helps=index in closure_moves)
+            continue
+        results[index] = Verdict(
+            "underflow",
+            lr=lr,
+            smallest_lr=None if factor is None else lr * factor,
+            wanted=_median(wanted[wanted > 0]),
+            spacing=_spacing(tensor),
+            swallowed=stays[index],
+        )
+    return [result or UNKNOWN for result in results]
+
+
+def _smallest_factors(
+    optimizer: Any, tensors: list[torch.Tensor], results: Sequence[Verdict | None]
+) -> dict[int, float]:
+    """Find, on a grid of 1-2-5 steps, by how much lr must grow for most elements to move."""
+    found: dict[int, float] = {}
+    waiting = {index for index, result in enumerate(results) if result is None}
+    factor = 1.0
+    while waiting and factor < _LARGEST_FACTOR:
+        for step in (2.0, 5.0, 10.0):
+            after = _run(optimizer, tensors, factor * step)
+            for index in tuple(waiting):
+                if _swallowed(tensors[index], after[index]) < _MOST:
+                    found[index] = factor * step
+                    waiting.discard(index)
+        factor *= 10
+    return found
+
+
+def _moves_with_closure(optimizer: Any, tensors: list[torch.Tensor], factors: dict[int, float]) -> set[int]:
+    """Find those that the step writes only when it is given a closure."""
+    still = [index for index in range(len(tensors)) if index not in factors]
+    if not still:
+        return set()
+    try:
+        after = _run(optimizer, tensors, 1.0, closure=lambda: torch.zeros(()))
+    except Exception:  # noqa: BLE001 - this optimizer takes no closure
+        return set()
+    return {i for i in still if bool((after[i] != tensors[i].detach().double()).any())}
+
+
+def _run(optimizer: Any, tensors: list[torch.Tensor], factor: float, closure: Any = None) -> list[torch.Tensor]:
+    """Step a float64 twin of `optimizer` with every lr multiplied by `factor`; return the weights."""
+    twin, twins = _twin(optimizer, tensors)
+    for group in twin.param_groups:
+        group["foreach"], group["fused"] = False, None
+        if isinstance(group.get("lr"), int | float | torch.Tensor):
+            group["lr"] = float(group["lr"]) * factor
+    step = getattr(type(twin).step, "__wrapped__", type(twin).step)
+    if closure is None:
+        step(twin)
+    else:
+        step(twin, closure)
+    return [twins[id(tensor)].detach() for tensor in tensors]
+
+
+def _twin(optimizer: Any, tensors: list[torch.Tensor]) -> tuple[Any, dict[int, torch.Tensor]]:
+    everyone = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    if sum(tensor.numel() for tensor in everyone) > _COUPLED_LIMIT:
+        everyone = tensors
+    twins = {id(tensor): _double(tensor) for tensor in everyone}
+    memo: dict[int, Any] = dict(twins)
+    attributes = {key: value for key, value in vars(optimizer).items() if key not in _HOOKS}
+    groups = [
+        {**group, "params": [one for one in group["params"] if id(one) in twins]} for group in optimizer.param_groups
+    ]
+    state = getattr(optimizer, "state", {})
+    attributes["param_groups"] = groups
+    attributes["state"] = {key: value for key, value in state.items() if id(key) in twins}
+    copied = copy.deepcopy(attributes, memo)
+    kept = state.copy() if hasattr(state, "copy") else dict(state)
+    kept.clear()
+    kept.update({key: _double_all(value) for key, value in copied["state"].items()})
+    copied["state"] = kept
+    cls: Any = type(optimizer)
+    twin = cls.__new__(cls)
+    twin.__dict__.update(copied)
+    # torch looks these up on every optimizer; deep copies of the user's own hooks must not run
+    twin.__dict__.setdefault("_optimizer_step_pre_hooks", {})
+    twin.__dict__.setdefault("_optimizer_step_post_hooks", {})
+    return twin, twins
+
+
+def _double(tensor: torch.Tensor) -> torch.Tensor:
+    wide = torch.complex128 if tensor.dtype.is_complex else torch.float64
+    twin = tensor.detach().to(wide, copy=True).requires_grad_(tensor.requires_grad)
+    if tensor.grad is not None:
+        twin.grad = tensor.grad.detach().to(wide, copy=True)
+    return twin
+
+
+def _double_all(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.double()
+    if isinstance(value, dict):
+        return {key: _double_all(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_double_all(item) for item in value]
+    return value
+
+
+def _swallowed(tensor: torch.Tensor, after: torch.Tensor) -> float:
+    """Return which part of the elements with a gradient stays, once `after` is rounded."""
+    grad = tensor.grad
+    if grad is None:
+        return 1.0
+    received = (grad.to_dense() if grad.layout is not torch.strided else grad) != 0
+    total = int(received.sum())
+    stays = int((received & (after.to(tensor.dtype) == tensor.detach())).sum())
+    return stays / total if total else 1.0
+
+
+def _lr_of(optimizer: Any, tensor: torch.Tensor) -> float:
+    for group in optimizer.param_groups:
+        if any(one is tensor for one in group["params"]):
+            lr = group.get("lr")
+            return float(lr) if isinstance(lr, int | float | torch.Tensor) else math.nan
+    return math.nan
+
+
+def _median(values: torch.Tensor) -> float:
+    return float(values.median()) if values.numel() else 0.0
+
+
+def _spacing(tensor: torch.Tensor) -> float:
+    """Return the median distance to the next larger number of the dtype."""
+    values = tensor.detach()
+    if values.dtype.is_complex:
+        values = torch.view_as_real(values)
+    size = values.abs()
+    return _median((torch.nextafter(size, torch.full_like(size, math.inf)) - size).double())

@@ -1,0 +1,357 @@
+"""Optimizer steps: how the gradients stood, what moved, and what should have and did not."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pytest_trainstep._record import Occasion, StepEvent
+
+from . import measures, origins, shadow, sites, snapshots
+
+if TYPE_CHECKING:
+    from .session import Session
+
+OCCASION_LIMIT = 50  # of each parameter
+HARDLY = 0.01  # of the elements with a gradient: fewer moved ones count as none
+EVENT_LIMIT = 2_000  # steps and backward passes that are kept one by one
+_USABLE = ("fresh", "mixed", "stale", "manual")
+
+
+@dataclass(slots=True)
+class Held:
+    """One optimizer that was seen, and what became of it."""
+
+    optimizer: Any
+    index: int
+    steps: int = 0
+    skipped: int = 0
+    stepped_at: str | None = None
+    lrs: tuple[float | None, ...] = ()
+    indices: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Running:
+    """An optimizer step that was entered and has not returned yet."""
+
+    optimizer: Any
+    held: Held
+    closure: bool
+    backward: int
+    number: int
+    at: str | None
+    frame: int  # identity of the frame that runs it
+    stands: dict[int, str] = field(default_factory=dict)
+    maxima: dict[int, float] = field(default_factory=dict)
+
+
+class Stepping:
+    """The part of a session that hears optimizer steps."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._stacks: dict[int, list[_Running]] = {}
+
+    def _hold(self, optimizer: Any) -> Held:
+        held = self.session.held.get(id(optimizer))
+        if held is None:
+            held = self.session.held[id(optimizer)] = Held(optimizer, len(self.session.held))
+        held.indices, held.groups = [], []
+        for number, group in enumerate(optimizer.param_groups):
+            for tensor in group["params"]:
+                index = self.session.index.get(id(tensor))
+                if index is not None:
+                    held.indices.append(index)
+                    held.groups.append(number)
+        return held
+
+    def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """See `taps.Watcher`."""
+        session = self.session
+        stack = self._stack()
+        for outer in stack:
+            if outer.optimizer is optimizer and _is_running(outer.frame):
+                stack.append(outer)  # a `step` that calls `super().step()`: the outermost call is the step
+                return
+        session.refresh()
+        held = self._hold(optimizer)
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None) is not None
+        session.step_count += 1
+        held.steps += 1
+        at = sites.here()
+        held.stepped_at = held.stepped_at or at
+        number = session.step_count
+        running = _Running(optimizer, held, closure, session.ledger.backward, number, at, _step_frame())
+        stack.append(running)
+        origins.mark_stepped(optimizer)
+        self._read_groups(held)
+        session.ledger.sync()
+        if not closure:
+            self._classify(running)
+
+    def _stack(self) -> list[_Running]:
+        """The steps under way in this thread."""
+        return self._stacks.setdefault(threading.get_ident(), [])
+
+    def current(self) -> int | None:
+        """Return the number of the step that is under way in this thread, if one is."""
+        stack = self._stack()
+        return stack[-1].number if stack and _is_running(stack[-1].frame) else None
+
+    def _read_groups(self, held: Held) -> None:
+        groups = held.optimizer.param_groups
+        lrs = tuple(_number(group.get("lr")) for group in groups)
+        decays = [_number(group.get("weight_decay")) or 0.0 for group in groups]
+        held.lrs = lrs
+        for index, number in zip(held.indices, held.groups, strict=True):
+            self.session.lr[index] = lrs[number]
+            self.session.decay[index] = decays[number]
+            self.session.holders[index].add(held.index)
+            if not self.session.trainable[index] and self.session.tensors[index].requires_grad:
+                self.session.trainable[index] = True
+
+    def _classify(self, running: _Running) -> None:
+        """Note how the gradients stand; look at their values only where it can matter."""
+        stands, ledger = running.stands, self.session.ledger
+        looked: list[int] = []
+        for index in running.held.indices:
+            stands[index] = stand = ledger.stand(index)
+            if index in self.session.unsettled and stand not in ("none", "cleared"):
+                looked.append(index)
+        grads = [self.session.tensors[index].grad for index in looked]
+        maxima = measures.largest([grad for grad in grads if grad is not None])
+        for index, grad, largest in zip(looked, grads, maxima, strict=True):
+            running.maxima[index] = self.session.maximum[index] = largest
+            if largest == 0:
+                stands[index] = self._kind_of_zero(index, grad)
+                if not running.closure:  # a move before the step must not be laid at its door
+                    self.session.see_outside_moves([index])
+            elif not math.isfinite(largest):
+                stands[index] = "non-finite"
+
+    def _kind_of_zero(self, index: int, grad: torch.Tensor | None) -> str:
+        if not self.session.arrived[index] or grad is None or grad.layout is not torch.strided:
+            return "zero"
+        # scaling by 0 leaves the signs behind (-0.0); writing zeros does not
+        signs = torch.view_as_real(grad) if grad.dtype.is_complex else grad
+        return "scaled-to-zero" if bool(torch.signbit(signs).any()) else "zeroed"
+
+    def after_step(self, optimizer: Any) -> None:
+        """See `taps.Watcher`."""
+        session = self.session
+        stack = self._stack()
+        while stack and stack[-1].optimizer is not optimizer:
+            stack.pop()  # a step that raised never came back
+        if not stack:
+            return
+        running = stack.pop()
+        if any(outer is running for outer in stack):
+            return
+        if running.closure:
+            session.ledger.sync()
+            self._classify(running)
+        self._judge_step(running)
+        self._file_step(running)
+        session.ledger.consume(running.held.indices)
+        for index in session.unsettled.intersection(running.held.indices):
+            session.arrived[index] = False
+
+    def _judge_step(self, running: _Running) -> None:
+        """See which of the unsettled parameters moved, and remember each that should have and did not."""
+        session = self.session
+        looked = [index for index in running.held.indices if index in session.unsettled]
+        for index in looked:
+            if session.trainable[index] and not session.tensors[index].requires_grad:
+                running.stands[index] = "frozen"
+        for index in running.held.indices:
+            session.gradient[index] = running.stands.get(index, "none")
+        hopeful: list[int] = []
+        for index, difference in zip(looked, session.differences(looked), strict=True):
+            if not self._settle(running, index, difference):
+                self._remember(running, index, moved=difference.changed > 0)
+                if running.stands.get(index) in _USABLE and session.lr[index] != 0:
+                    hopeful.append(index)
+        if hopeful:
+            self._replay(running, hopeful)
+
+    def _settle(self, running: _Running, index: int, difference: snapshots.Difference) -> bool:
+        """Take a parameter that was moved by its gradient off the list: nothing more to learn about it."""
+        session = self.session
+        if not difference.changed:
+            return False
+        session.note_move(index, in_step=True)
+        if not self._by_gradient(running, index) or self._hardly(index, difference):
+            return False
+        session.settled[index] = True
+        session.unsettled.discard(index)
+        session.last.pop(index, None)
+        return True
+
+    def _remember(self, running: _Running, index: int, *, moved: bool) -> None:
+        occasions = self.session.occasions[index]
+        if len(occasions) < OCCASION_LIMIT:
+            occasions.append(self._occasion(running, index, moved=moved))
+
+    def _by_gradient(self, running: _Running, index: int) -> bool:
+        """Tell whether a gradient (or the step's own closure) can have moved it, not decay or momentum."""
+        if running.closure and self.session.ledger.backward - running.backward > 1:
+            return True
+        stand = running.stands.get(index, "none")
+        return stand in ("none", "cleared", "frozen") or running.maxima.get(index, 0.0) != 0
+
+    def _hardly(self, index: int, difference: snapshots.Difference) -> bool:
+        """Tell whether nearly none of the elements that received a gradient have moved."""
+        if difference.changed >= HARDLY * difference.looked or difference.looked == 0:
+            return False
+        grad = self.session.tensors[index].grad
+        before = self.session.before[index].copy
+        if grad is None or before is None or grad.layout is not torch.strided:
+            return False
+        received = grad != 0
+        count = int((received & (self.session.tensors[index].detach() != before)).sum())
+        self.session.touched_elements[index] = total = (count, int(received.sum()))
+        return total[0] < HARDLY * total[1]
+
+    def _replay(self, running: _Running, indices: list[int]) -> None:
+        """Ask a float64 twin of the optimizer what it wanted to write; once for each parameter."""
+        new = [index for index in indices if index not in self.session.underflow]
+        if not new:
+            return
+        tensors = [self.session.tensors[index] for index in new]
+        for index, verdict in zip(new, shadow.verdicts(running.optimizer, tensors), strict=True):
+            self.session.underflow[index] = verdict
+
+    def _occasion(self, running: _Running, index: int, *, moved: bool) -> Occasion:
+        state = getattr(running.optimizer, "state", {})
+        return Occasion(
+            step=running.number,
+            call=self.session.call,
+            optimizer=running.held.index,
+            gradient=running.stands.get(index, "none"),
+            grad_max=running.maxima.get(index),
+            lr=self.session.lr[index],
+            moved=moved,
+            closure=running.closure,
+            closure_ran_backward=self.session.ledger.backward > running.backward,
+            backward_before=running.backward > self.session.backward_at_call,
+            momentum=bool(state.get(self.session.tensors[index])) if isinstance(state, Mapping) else False,
+        )
+
+    def _file_step(self, running: _Running) -> None:
+        self.session.order += 1
+        if len(self.session.steps) >= EVENT_LIMIT:
+            return
+        words: dict[str, list[str]] = {}
+        fresh = window = 0
+        for index, stand in running.stands.items():
+            if stand == "fresh":
+                fresh += 1
+                kept = self.session.ledger.window[index]
+                window = max(window, kept.passes if kept else 0)
+            else:
+                words.setdefault(stand, []).append(self.session.slots[index].name)
+        self.session.steps.append(
+            StepEvent(
+                number=running.number,
+                call=self.session.call,
+                optimizer=running.held.index,
+                at=running.at,
+                lrs=running.held.lrs,
+                closure=running.closure,
+                fresh=fresh,
+                gradients={word: tuple(names) for word, names in words.items()},
+                backward=self.session.ledger.backward,
+                window=window,
+                order=self.session.order,
+            )
+        )
+
+    def step_skipped(self, optimizer: Any) -> None:
+        """See `taps.Watcher`."""
+        self.session.refresh()
+        held = self._hold(optimizer)
+        self.session.ledger.sync()
+        self._read_groups(held)
+        held.skipped += 1
+        fused = bool(self.session.steps) and self.session.steps[-1].optimizer == held.index
+        if fused and getattr(optimizer, "found_inf", None) is not None:
+            self.session.steps.pop()  # a fused optimizer reports the step that it did not make
+            held.steps -= 1
+            self._forget_last_occasion(held)
+        else:
+            self.session.step_count += 1
+        at = sites.here()
+        self.session.order += 1
+        if len(self.session.steps) < EVENT_LIMIT:
+            self.session.steps.append(
+                StepEvent(
+                    number=self.session.step_count,
+                    call=self.session.call,
+                    optimizer=held.index,
+                    at=at,
+                    lrs=held.lrs,
+                    skipped=True,
+                    backward=self.session.ledger.backward,
+                    order=self.session.order,
+                )
+            )
+        for index in held.indices:
+            if index in self.session.unsettled and len(self.session.occasions[index]) < OCCASION_LIMIT:
+                self.session.occasions[index].append(self._skip(held, index))
+        self.session.ledger.consume(held.indices)
+
+    def _forget_last_occasion(self, held: Held) -> None:
+        for index in held.indices:
+            if self.session.occasions[index] and self.session.occasions[index][-1].step == self.session.step_count:
+                self.session.occasions[index].pop()
+
+    def _skip(self, held: Held, index: int) -> Occasion:
+        return Occasion(
+            step=self.session.step_count,
+            call=self.session.call,
+            optimizer=held.index,
+            gradient="non-finite",
+            grad_max=None,
+            lr=self.session.lr[index],
+            moved=False,
+            skipped=True,
+        )
+
+
+def _step_frame() -> int:
+    """Return the identity of the frame of torch's wrapper around `step` that called the hook."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk a stack cheaply
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("optimizer.py") and frame.f_code.co_name == "wrapper":
+            return id(frame)
+        frame = frame.f_back
+    return 0
+
+
+def _is_running(identity: int) -> bool:
+    """Tell whether that frame is still below us: a step that raised has left without a word."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    while frame is not None:
+        if id(frame) == identity:
+            return True
+        frame = frame.f_back
+    return identity == 0
+
+
+def _number(value: object) -> float | None:
+    """Turn an lr (a number, or a tensor of one element) into a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float | torch.Tensor):
+        return None
+    try:
+        return float(value)
+    except (RuntimeError, ValueError, TypeError):
+        return None

@@ -1,0 +1,226 @@
+"""Where torch is attached to: optimizer steps, backward passes, gradient scalers.
+
+Everything is attached when the first watcher begins and detached when the last one ends. Each
+callback is guarded: whatever goes wrong in here becomes a note of the record, never an exception
+in the user's test.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+_lock = threading.RLock()
+_watchers: tuple[Watcher, ...] = ()
+_undo: list[Callable[[], None]] = []
+_local = threading.local()
+
+
+class Watcher(Protocol):
+    """What a watcher must answer to."""
+
+    notes: list[str]
+
+    def before_step(self, optimizer: Any, /, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An optimizer's `step` was entered."""
+
+    def after_step(self, optimizer: Any, /) -> None:
+        """An optimizer's `step` has returned."""
+
+    def step_skipped(self, optimizer: Any, /) -> None:
+        """A gradient scaler left out the step of this optimizer."""
+
+    def before_backward(self, roots: Sequence[Any]) -> object:
+        """A backward pass that accumulates into `.grad` is about to run."""
+
+    def after_backward(self, token: object, error: BaseException | None) -> None:
+        """It has ended, perhaps by an exception."""
+
+    def differentiated(self, inputs: Sequence[Any]) -> None:
+        """`torch.autograd.grad` or `torch.func.grad` was asked for the gradients of these."""
+
+
+def attach(watcher: Watcher) -> None:
+    """Let `watcher` hear every event from now on."""
+    global _watchers  # noqa: PLW0603 - the one list of listeners, replaced whole
+    with _lock:
+        if not _watchers:
+            _connect()
+        _watchers = (*_watchers, watcher)
+    _own().append(watcher)
+
+
+def detach(watcher: Watcher) -> None:
+    """Let `watcher` go; the last one to go takes every hook and patch along."""
+    global _watchers  # noqa: PLW0603 - see attach
+    own = _own()
+    if watcher in own:
+        own.remove(watcher)
+    with _lock:
+        _watchers = tuple(other for other in _watchers if other is not watcher)
+        if not _watchers:
+            while _undo:
+                _undo.pop()()
+
+
+def _own() -> list[Watcher]:
+    stack: list[Watcher] | None = getattr(_local, "stack", None)
+    if stack is None:
+        stack = _local.stack = []
+    return stack
+
+
+def _listeners() -> Sequence[Watcher]:
+    """An event belongs to the watches of its thread; a thread without any serves all of them."""
+    if getattr(_local, "muted", False):
+        return ()
+    return getattr(_local, "stack", None) or _watchers
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Let what this thread does now (a replay of our own) go unheard."""
+    before, _local.muted = getattr(_local, "muted", False), True
+    try:
+        yield
+    finally:
+        _local.muted = before
+
+
+def _tell(method: str, *args: Any) -> list[tuple[Watcher, object]]:
+    answers: list[tuple[Watcher, object]] = []
+    for watcher in tuple(_listeners()):
+        try:
+            answers.append((watcher, getattr(watcher, method)(*args)))
+        except Exception as error:  # noqa: BLE001 - a watcher's fault must not reach the user's test
+            watcher.notes.append(f"internal: {method}: {type(error).__name__}: {error}")
+    return answers
+
+
+def _connect() -> None:
+    import torch
+
+    quiet = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
+    _connect_steps(quiet)
+    if not _connect_engine():
+        _connect_backward_methods()
+    _connect_scaler()
+
+
+def _connect_steps(quiet: Callable[..., Any]) -> None:
+    from torch.optim import optimizer as module
+
+    before = quiet(lambda optimizer, args, kwargs: _first(_tell("before_step", optimizer, args, kwargs)))
+    after = quiet(lambda optimizer, args, kwargs: _first(_tell("after_step", optimizer)))  # noqa: ARG005 - torch's signature
+    _undo.append(module.register_optimizer_step_pre_hook(before).remove)
+    _undo.append(module.register_optimizer_step_post_hook(after).remove)
+
+
+def _first(_: object) -> None:
+    """Hooks must return None: what they return replaces the arguments of the step."""
+
+
+def _swap(owner: Any, name: str, new: Any) -> None:
+    """Put `new` in the place of an attribute, until the last watcher goes."""
+    old = getattr(owner, name)
+    setattr(owner, name, new)
+
+    def undo() -> None:
+        if getattr(owner, name) is new:  # a patch that somebody else made since then stays
+            setattr(owner, name, old)
+
+    _undo.append(undo)
+
+
+def _connect_engine() -> bool:
+    """Replace the one function through which every backward pass of Python goes, under both names."""
+    import torch.autograd as outer
+    import torch.autograd.graph as inner
+
+    original: Any = getattr(inner, "_engine_run_backward", None)
+    if original is None or not hasattr(outer, "_engine_run_backward"):
+        return False
+
+    @functools.wraps(original)
+    def run(roots: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("accumulate_grad"):
+            return _around(roots, lambda: original(roots, *args, **kwargs))
+        if len(args) > 3:  # noqa: PLR2004 - grad_outputs, retain_graph, create_graph, inputs
+            _tell("differentiated", args[3])
+        return original(roots, *args, **kwargs)
+
+    _swap(outer, "_engine_run_backward", run)
+    _swap(inner, "_engine_run_backward", run)
+    return True
+
+
+def _connect_backward_methods() -> None:
+    """The fallback for a torch without the private name: the two public functions."""
+    import torch
+
+    method: Any = torch.Tensor.backward
+    function: Any = torch.autograd.backward
+
+    @functools.wraps(method)
+    def backward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _around((self,), lambda: method(self, *args, **kwargs))
+
+    @functools.wraps(function)
+    def backward_all(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        # Tensor.backward ends in here: the inner call is the same pass
+        if getattr(_local, "inside", False):
+            return function(tensors, *args, **kwargs)
+        return _around(tensors, lambda: function(tensors, *args, **kwargs))
+
+    _swap(torch.Tensor, "backward", backward)
+    _swap(torch.autograd, "backward", backward_all)
+
+
+def _around(roots: Any, run: Callable[[], Any]) -> Any:
+    tokens = _tell("before_backward", roots)
+    outermost, _local.inside = not getattr(_local, "inside", False), True
+    raised: BaseException | None = None
+    try:
+        return run()
+    except BaseException as error:
+        raised = error
+        raise
+    finally:
+        if outermost:
+            _local.inside = False
+        for watcher, token in tokens:
+            try:
+                watcher.after_backward(token, raised)
+            except Exception as error:  # noqa: BLE001 - as in _tell
+                watcher.notes.append(f"internal: after_backward: {type(error).__name__}: {error}")
+        del raised  # a frame that holds its own exception keeps everything alive
+
+
+def _connect_scaler() -> None:
+    import torch
+
+    scaler: Any = getattr(torch.amp, "GradScaler", None)
+    if scaler is None:
+        return
+    original = scaler.step
+
+    @functools.wraps(original)
+    def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, optimizer, *args, **kwargs)
+        if found_inf(self, optimizer):
+            _tell("step_skipped", optimizer)
+        return result
+
+    _swap(scaler, "step", step)
+
+
+def found_inf(scaler: Any, optimizer: Any) -> bool:
+    """Tell whether `scaler` has just refused the step of `optimizer`; False where it cannot say."""
+    try:
+        states = scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"]  # noqa: SLF001
+        return bool(scaler.is_enabled()) and any(bool(flag.item()) for flag in states.values())
+    except (AttributeError, KeyError, TypeError):
+        return False
