@@ -24,6 +24,8 @@ from .stepping import Held
 if TYPE_CHECKING:
     from .session import Foreign, Session
 
+_NAMED = 3
+
 
 class Closing:
     """Turns a session that has stopped listening into a `StepRecord`."""
@@ -41,7 +43,8 @@ class Closing:
         session.refresh()
         self._follow_getter()
         if session.modules:
-            session._adopt()  # noqa: SLF001 - the same room: what the last call registered counts too
+            session.adopt()  # what the last call registered counts too
+            self._say_what_is_gone()
         session.ledger.sync()
         session.end_call()
         measured = measures.changes(session.before, session.tensors)
@@ -73,9 +76,19 @@ class Closing:
                 slot.tensor = tensor
                 session._rebind(index, tensor)  # noqa: SLF001 - the same room
 
+    def _say_what_is_gone(self) -> None:
+        names = [self.session.slots[index].name for index in sorted(self.session.gone)]
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self.session.notes.append(f"no longer in the model at the end: {', '.join(names[:_NAMED])}{more}")
+
     def _failed(self, index: int) -> bool:
         session = self.session
-        if not session.trainable[index] or session.tensors[index].numel() == 0:
+        if not session.trainable[index] or index in session.gone:
+            return False
+        if _lazy(session.tensors[index]):
+            return True
+        if session.tensors[index].numel() == 0:
             return False
         if session.first_moved[index] is None:
             return True
@@ -114,10 +127,11 @@ class Closing:
         return facts
 
     def _functional(self) -> bool:
-        """Copies with the very shapes of the failed parameters were differentiated."""
+        """Copies with the very shapes of the failed parameters were differentiated, or took the gradients."""
         session = self.session
         shapes = sorted(tuple(session.tensors[index].shape) for index in self.failed)
-        return any(sorted(call) == shapes for call in session.differentiated_shapes)
+        reached = [tuple(one.tensor.shape) for one in session.foreign.values()]
+        return any(sorted(call) == shapes for call in (*session.differentiated_shapes, reached))
 
     def _accumulating(self, index: int) -> str | None:
         session = self.session
@@ -218,7 +232,11 @@ class Closing:
 
     def _record(self, measured: Sequence[measures.Change]) -> StepRecord:
         session = self.session
-        parameters = {slot.name: self._parameter(index, measured[index]) for index, slot in enumerate(session.slots)}
+        parameters = {
+            slot.name: self._parameter(index, measured[index])
+            for index, slot in enumerate(session.slots)
+            if index not in session.gone
+        }
         for row in self.extra:
             parameters.setdefault(row.name, row)
         return StepRecord(

@@ -146,6 +146,11 @@ class Ledger:
             return "stale"
         return "mixed" if window.first <= self.consumed[index] else "fresh"
 
+    def newest(self, index: int) -> int:
+        """Return the number of the last backward pass inside the present gradient; 0 where none is known."""
+        window = self.window[index]
+        return 0 if window is None else window.last
+
     def newly(self, index: int) -> bool:
         """Tell whether a backward pass has left a gradient that no step has used yet."""
         window = self.window[index]

@@ -173,7 +173,7 @@ def _norms(tensors: list[torch.Tensor]) -> list[float]:
     if not tensors:
         return []
     try:
-        return torch.stack([n.double() for n in torch._foreach_norm(tensors, math.inf)]).tolist()  # type: ignore[no-any-return]  # noqa: SLF001 - the loop below is the fallback
+        return torch.stack([n.double() for n in torch._foreach_norm(tensors, math.inf)]).tolist()  # noqa: SLF001 - the loop below is the fallback
     except (RuntimeError, AttributeError, NotImplementedError):
         pairs = [torch.aminmax(tensor) for tensor in tensors]
         return [_extreme(float(low), float(high)) for low, high in pairs]

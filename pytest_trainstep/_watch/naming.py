@@ -137,7 +137,7 @@ def _holders(module: nn.Module) -> dict[int, tuple[dict[str, Any], str]]:
     for inner in nn.Module.modules(module):
         for key, tensor in inner._parameters.items():  # noqa: SLF001 - where nn.Module keeps them
             if tensor is not None:
-                found.setdefault(id(tensor), (inner._parameters, key))  # type: ignore[arg-type]  # noqa: SLF001
+                found.setdefault(id(tensor), (inner._parameters, key))  # noqa: SLF001
     return found
 
 
@@ -151,9 +151,11 @@ def _plain_name(full: str, module: nn.Module, prefix: str) -> str:
 
 def _is_wrapper(module: nn.Module) -> bool:
     """DataParallel and its like, compiled or not: one child called `module`, nothing of its own."""
-    while list(module._modules) == ["_orig_mod"]:  # noqa: SLF001 - as above
-        module = module._modules["_orig_mod"]  # type: ignore[assignment]  # noqa: SLF001
-    return list(module._modules) == ["module"] and not module._parameters  # noqa: SLF001
+    children = dict(nn.Module.named_children(module))
+    while list(children) == ["_orig_mod"]:
+        module = children["_orig_mod"]
+        children = dict(nn.Module.named_children(module))
+    return list(children) == ["module"] and not len(module._parameters)  # noqa: SLF001 - where nn.Module keeps them
 
 
 def _without_clashes(slots: list[Slot]) -> list[Slot]:

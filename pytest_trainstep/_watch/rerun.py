@@ -6,6 +6,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,7 +38,7 @@ class _Listener:
     def after_step(self, _optimizer: Any) -> None:
         self.tracer.in_step = max(0, self.tracer.in_step - 1)
 
-    def step_skipped(self, _optimizer: Any) -> None:
+    def step_skipped(self, _optimizer: Any, *, reported: bool) -> None:
         """Nothing to learn from it."""
 
     def before_backward(self, roots: Sequence[Any]) -> object:
@@ -55,7 +56,7 @@ def look_closer(
     session: Session, optimizers: Sequence[Any], step_fn: Callable[[], object], record: StepRecord
 ) -> StepRecord:
     """Run `step_fn` once more under a trace and add what it showed to `record`."""
-    if session.getter is not None or _compiled(session):
+    if session.getter is not None:
         return record
     memory = Memory(list(session.modules.values()), optimizers, session.tensors)
     tracer = Tracer(dict(enumerate(session.tensors)))
@@ -73,9 +74,10 @@ def look_closer(
     return dataclasses.replace(record, parameters=parameters, failed_backward=error, reran=True)
 
 
-def _compiled(session: Session) -> bool:
-    """Compiled code does not pass through the trace (and would be compiled anew for it)."""
-    return any(hasattr(inner, "_orig_mod") for one in session.modules.values() for inner in one.modules())
+def _uncompiled() -> AbstractContextManager[object]:
+    """Compiled code does not pass through the trace: run what it was compiled from."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    return nullcontext() if stance is None else stance("force_eager")
 
 
 def _run(step_fn: Callable[[], object], tracer: Tracer, session: Session) -> str | None:
@@ -87,7 +89,7 @@ def _run(step_fn: Callable[[], object], tracer: Tracer, session: Session) -> str
     ]
     hooks += _gradient_probes(session, tracer.trace)
     try:
-        with warnings.catch_warnings(), tracer:
+        with warnings.catch_warnings(), _uncompiled(), tracer:
             warnings.simplefilter("ignore")
             tracer.note_return(step_fn())
     except KeyboardInterrupt:

@@ -63,10 +63,11 @@ class Session:
         self._walked: dict[object, int] = {}
         self.settled: list[bool] = []  # moved, in an optimizer step, by a gradient
         self.step_moved: list[bool] = []
-        self.arrived: list[bool] = []  # a gradient that is not zero has come, since the last step
+        self.arrived: list[int] = []  # the last backward pass, since the last step, that left something else than zeros
         self.outside: list[bool] = []
         self.replaced: list[bool] = []
         self.trainable: list[bool] = []
+        self.frozen: set[int] = set()
         self.first_moved: list[int | None] = []
         self.lr: list[float | None] = []
         self.maximum: list[float | None] = []
@@ -79,6 +80,7 @@ class Session:
         self.last: dict[int, snapshots.Snapshot] = {}  # newer values of those that moved unhealthily
         self.touched_elements: dict[int, tuple[int, int]] = {}
         self.underflow: dict[int, shadow.Verdict] = {}
+        self.gone: set[int] = set()  # no longer in any watched model
         self.failed_backwards = 0
         self.backward_at_call = 0
         self.failed_backward: str | None = None
@@ -122,11 +124,19 @@ class Session:
             self.before[index] = snapshots.take([tensor])[0]
             self.trainable[index] = self.trainable[index] or tensor.requires_grad
 
-    def _adopt(self) -> None:
-        """Take up parameters that were registered after watching began."""
-        known = {slot.raw for slot in self.slots}
-        for slot in naming.slots_of(self.modules):
-            if id(slot.tensor) in self.index or slot.raw in known:
+    def adopt(self, *, reached: bool = False) -> None:
+        """Take up what was registered after watching began: new parameters, and new layers under old names.
+
+        With `reached`, a backward pass has just asked for them: what counts is whether they move from now on.
+        """
+        known = {slot.raw: number for number, slot in enumerate(self.slots)}
+        present = naming.slots_of(self.modules)
+        for slot in present:
+            if id(slot.tensor) in self.index:
+                continue
+            self.foreign.pop(id(slot.tensor), None)
+            if slot.raw in known:
+                self._move_in(known[slot.raw], slot, reached=reached)
                 continue
             self.slots.append(slot)
             self.tensors.append(slot.tensor)
@@ -134,15 +144,27 @@ class Session:
             self.before.extend(snapshots.take([slot.tensor]))
             self.ledger.grow(slot.tensor, slot.tensor.grad)
             self._extend([slot.tensor])
-            self.foreign.pop(id(slot.tensor), None)
+        listed = {id(slot.tensor) for slot in present}
+        numbered = enumerate(zip(self.slots, self.tensors, strict=True))
+        self.gone = {number for number, (slot, tensor) in numbered if not slot.buffer and id(tensor) not in listed}
+
+    def _move_in(self, index: int, slot: naming.Slot, *, reached: bool) -> None:
+        """Another layer stands where the one of this parameter stood."""
+        self.slots[index].holder, self.slots[index].key = slot.holder, slot.key
+        self._rebind(index, slot.tensor)
+        if reached:
+            self.before[index] = snapshots.take([slot.tensor])[0]
+            self.last.pop(index, None)
 
     def _extend(self, tensors: Sequence[torch.Tensor]) -> None:
         """Open the stories of these parameters, which come last in `slots`."""
         size = len(tensors)
         self.unsettled.update(range(len(self.trainable), len(self.trainable) + size))
+        self.frozen.update(len(self.trainable) + i for i, one in enumerate(tensors) if not one.requires_grad)
         self.trainable += [tensor.requires_grad for tensor in tensors]
-        for flags in (self.settled, self.step_moved, self.arrived, self.outside, self.replaced):
+        for flags in (self.settled, self.step_moved, self.outside, self.replaced):
             flags.extend([False] * size)
+        self.arrived += [0] * size
         self.first_moved += [None] * size
         self.lr += [None] * size
         self.maximum += [None] * size
@@ -150,6 +172,13 @@ class Session:
         self.gradient += ["none"] * size
         self.holders += [set() for _ in tensors]
         self.occasions += [[] for _ in tensors]
+
+    def note_trainable(self) -> None:
+        """Notice what was thawed since watching began; trainable is what requires a gradient at some step."""
+        for index in tuple(self.frozen):
+            if self.tensors[index].requires_grad:
+                self.trainable[index] = True
+                self.frozen.discard(index)
 
     # -- backward passes -------------------------------------------------------------------
 
@@ -191,12 +220,12 @@ class Session:
         """Note which of the unsettled parameters got something else than zeros."""
         if self.ledger.running:
             return
-        new = [i for i in self.unsettled if not self.arrived[i] and self.ledger.newly(i)]
+        new = [i for i in self.unsettled if self.ledger.newly(i) and self.ledger.newest(i) != self.arrived[i]]
         grads = [self.tensors[index].grad for index in new]
         maxima = measures.largest([grad for grad in grads if grad is not None])
         if len(maxima) == len(new):
             for index, largest in zip(new, maxima, strict=True):
-                self.arrived[index] = largest != 0
+                self.arrived[index] = self.ledger.newest(index) if largest else 0
 
     def _keep_loss(self, roots: Sequence[Any]) -> None:
         root = roots[0] if roots else None
@@ -219,7 +248,7 @@ class Session:
         strangers = [leaf for key, leaf in found.items() if key not in self.index]
         if strangers:
             self.refresh()
-            self._adopt()
+            self.adopt(reached=True)
         for leaf in strangers:
             if id(leaf) in self.index:
                 continue
@@ -245,9 +274,9 @@ class Session:
         """See `taps.Watcher`."""
         self.stepping.after_step(optimizer)
 
-    def step_skipped(self, optimizer: Any) -> None:
+    def step_skipped(self, optimizer: Any, *, reported: bool) -> None:
         """See `taps.Watcher`."""
-        self.stepping.step_skipped(optimizer)
+        self.stepping.step_skipped(optimizer, reported=reported)
 
     # -- calls of the user's step ----------------------------------------------------------
 

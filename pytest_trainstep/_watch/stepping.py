@@ -93,6 +93,7 @@ class Stepping:
         running = _Running(optimizer, held, closure, session.ledger.backward, number, at, _step_frame())
         stack.append(running)
         origins.mark_stepped(optimizer)
+        session.note_trainable()
         self._read_groups(held)
         session.ledger.sync()
         if not closure:
@@ -116,8 +117,6 @@ class Stepping:
             self.session.lr[index] = lrs[number]
             self.session.decay[index] = decays[number]
             self.session.holders[index].add(held.index)
-            if not self.session.trainable[index] and self.session.tensors[index].requires_grad:
-                self.session.trainable[index] = True
 
     def _classify(self, running: _Running) -> None:
         """Note how the gradients stand; look at their values only where it can matter."""
@@ -139,7 +138,8 @@ class Stepping:
                 stands[index] = "non-finite"
 
     def _kind_of_zero(self, index: int, grad: torch.Tensor | None) -> str:
-        if not self.session.arrived[index] or grad is None or grad.layout is not torch.strided:
+        arrived, newest = self.session.arrived[index], self.session.ledger.newest(index)
+        if not arrived or newest not in (arrived, 0) or grad is None or grad.layout is not torch.strided:
             return "zero"
         # scaling by 0 leaves the signs behind (-0.0); writing zeros does not
         signs = torch.view_as_real(grad) if grad.dtype.is_complex else grad
@@ -163,7 +163,7 @@ class Stepping:
         self._file_step(running)
         session.ledger.consume(running.held.indices)
         for index in session.unsettled.intersection(running.held.indices):
-            session.arrived[index] = False
+            session.arrived[index] = 0
 
     def _judge_step(self, running: _Running) -> None:
         """See which of the unsettled parameters moved, and remember each that should have and did not."""
@@ -275,39 +275,39 @@ class Stepping:
             )
         )
 
-    def step_skipped(self, optimizer: Any) -> None:
+    def step_skipped(self, optimizer: Any, *, reported: bool) -> None:
         """See `taps.Watcher`."""
-        self.session.refresh()
+        session = self.session
+        session.refresh()
         held = self._hold(optimizer)
-        self.session.ledger.sync()
+        session.ledger.sync()
         self._read_groups(held)
         held.skipped += 1
-        fused = bool(self.session.steps) and self.session.steps[-1].optimizer == held.index
-        if fused and getattr(optimizer, "found_inf", None) is not None:
-            self.session.steps.pop()  # a fused optimizer reports the step that it did not make
+        if reported:  # by a fused optimizer, which was entered and left without a change
+            if session.steps and session.steps[-1].number == session.step_count:
+                session.steps.pop()
             held.steps -= 1
             self._forget_last_occasion(held)
         else:
-            self.session.step_count += 1
-        at = sites.here()
-        self.session.order += 1
-        if len(self.session.steps) < EVENT_LIMIT:
-            self.session.steps.append(
+            session.step_count += 1
+        session.order += 1
+        if len(session.steps) < EVENT_LIMIT:
+            session.steps.append(
                 StepEvent(
-                    number=self.session.step_count,
-                    call=self.session.call,
+                    number=session.step_count,
+                    call=session.call,
                     optimizer=held.index,
-                    at=at,
+                    at=sites.here(),
                     lrs=held.lrs,
                     skipped=True,
-                    backward=self.session.ledger.backward,
-                    order=self.session.order,
+                    backward=session.ledger.backward,
+                    order=session.order,
                 )
             )
-        for index in held.indices:
-            if index in self.session.unsettled and len(self.session.occasions[index]) < OCCASION_LIMIT:
-                self.session.occasions[index].append(self._skip(held, index))
-        self.session.ledger.consume(held.indices)
+        for index in session.unsettled.intersection(held.indices):
+            if len(session.occasions[index]) < OCCASION_LIMIT:
+                session.occasions[index].append(self._skip(held, index))
+        session.ledger.consume(held.indices)
 
     def _forget_last_occasion(self, held: Held) -> None:
         for index in held.indices:

@@ -30,8 +30,8 @@ class Watcher(Protocol):
     def after_step(self, optimizer: Any, /) -> None:
         """An optimizer's `step` has returned."""
 
-    def step_skipped(self, optimizer: Any, /) -> None:
-        """A gradient scaler left out the step of this optimizer."""
+    def step_skipped(self, optimizer: Any, /, *, reported: bool) -> None:
+        """A gradient scaler left out the step of this optimizer; a fused one reports it all the same."""
 
     def before_backward(self, roots: Sequence[Any]) -> object:
         """A backward pass that accumulates into `.grad` is about to run."""
@@ -90,11 +90,11 @@ def muted() -> Iterator[None]:
         _local.muted = before
 
 
-def _tell(method: str, *args: Any) -> list[tuple[Watcher, object]]:
+def _tell(method: str, *args: Any, **kwargs: Any) -> list[tuple[Watcher, object]]:
     answers: list[tuple[Watcher, object]] = []
     for watcher in tuple(_listeners()):
         try:
-            answers.append((watcher, getattr(watcher, method)(*args)))
+            answers.append((watcher, getattr(watcher, method)(*args, **kwargs)))
         except Exception as error:  # noqa: BLE001 - a watcher's fault must not reach the user's test
             watcher.notes.append(f"internal: {method}: {type(error).__name__}: {error}")
     return answers
@@ -113,7 +113,11 @@ def _connect() -> None:
 def _connect_steps(quiet: Callable[..., Any]) -> None:
     from torch.optim import optimizer as module
 
-    before = quiet(lambda optimizer, args, kwargs: _first(_tell("before_step", optimizer, args, kwargs)))
+    def entered(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        _local.stepped = id(optimizer)
+        _tell("before_step", optimizer, args, kwargs)
+
+    before = quiet(entered)
     after = quiet(lambda optimizer, args, kwargs: _first(_tell("after_step", optimizer)))  # noqa: ARG005 - torch's signature
     _undo.append(module.register_optimizer_step_pre_hook(before).remove)
     _undo.append(module.register_optimizer_step_post_hook(after).remove)
@@ -209,9 +213,10 @@ def _connect_scaler() -> None:
 
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        _local.stepped = None
         result = original(self, optimizer, *args, **kwargs)
         if found_inf(self, optimizer):
-            _tell("step_skipped", optimizer)
+            _tell("step_skipped", optimizer, reported=_local.stepped == id(optimizer))
         return result
 
     _swap(scaler, "step", step)

@@ -16,7 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from . import sites
 
+LIMIT = 2**30  # bytes of tensors that are kept to follow them; after that the trace has seen enough
 _ESCAPES = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__index__"}
+_ARRAYS = {"numpy", "tolist", "__array__"}
 _RETURNS = {"tensor", "as_tensor", "scalar_tensor", "full", "new_tensor", "full_like", "new_full"}
 _FLAT = {"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "round_", "floor_", "sign_"}
 _UPDATES = {"sub", "__sub__", "__rsub__", "rsub", "add", "__add__", "__radd__", "addcmul", "lerp", "addcdiv"}
@@ -63,6 +65,8 @@ class Tracer(TorchFunctionMode):
         self.tensors = dict(tensors)
         self.number = {id(tensor): number for number, tensor in tensors.items()}
         self.in_step = 0
+        self.full = False
+        self._bytes = 0
         # by tensor object, and by address for what comes back as another object (numpy, custom Functions)
         self._marks: dict[int, Marks] = {}
         self._by_address: dict[int, Marks] = {}
@@ -70,6 +74,7 @@ class Tracer(TorchFunctionMode):
         self._alive: list[object] = []  # so that no identity or address is used twice
         self._open_scalars: dict[int, tuple[set[int], str | None]] = {}  # losses not used so far
         self._escaped: Marks = {}
+        self._through_numpy: Marks = {}
         self._last_escape: Marks = {}
 
     def __torch_function__(
@@ -98,14 +103,17 @@ class Tracer(TorchFunctionMode):
     def marks_of(self, tensor: torch.Tensor) -> Marks:
         """Return what is known about the parameters in this tensor."""
         number = self.number.get(id(tensor))
-        marks = dict(self._marks.get(id(tensor)) or self._by_address.get(_address(tensor), {}))
+        known = self._marks.get(id(tensor)) or self._by_address.get(_address(tensor))
+        if known is None and number is None and tensor.is_floating_point() and not tensor.requires_grad:
+            known = self._through_numpy  # a tensor from nowhere, after values went to numpy
+        marks = dict(known or {})
         if number is not None and tensor.requires_grad:
             marks[number] = None
         return marks
 
     def _note(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
         name = _name(func)
-        if name in _SILENT or self.in_step:
+        if name in _SILENT or self.in_step or self.full:
             return
         inputs = [*_tensors(args), *_tensors(kwargs.values())]
         if name == "grad":  # the property, or torch.autograd.grad
@@ -150,8 +158,8 @@ class Tracer(TorchFunctionMode):
         return marks, connected
 
     def _mark_output(self, name: str, output: torch.Tensor, marks: Marks, connected: set[int]) -> None:
-        self._alive.append(output)
-        if not marks:
+        self._keep_alive(output)
+        if not marks or self.full:
             return
         new: Marks = dict(self._marks.get(id(output), {}))  # an operation in place adds to what is there
         new.update(marks)
@@ -164,6 +172,14 @@ class Tracer(TorchFunctionMode):
             if output.dim() == 0:
                 self._open_scalars[id(output)] = (set(connected), sites.here())
 
+    def _keep_alive(self, output: torch.Tensor) -> None:
+        self._alive.append(output)
+        self._bytes += output.numel() * output.element_size()
+        if self._bytes > LIMIT:
+            self.full = True
+            for store in (self._alive, self._marks, self._by_address, self._open_scalars):
+                store.clear()
+
     def _close_scalars(self, inputs: Sequence[torch.Tensor]) -> None:
         for one in inputs:
             self._open_scalars.pop(id(one), None)
@@ -175,6 +191,8 @@ class Tracer(TorchFunctionMode):
         for number, cut in marks.items():
             left[number] = cut or Cut(name, sites.here(), no_grad=False)
         self._escaped.update(left)
+        if name in _ARRAYS:
+            self._through_numpy.update(left)
         self._last_escape = marks
 
     def _note_flat(self, name: str, output: torch.Tensor, connected: set[int]) -> None:
@@ -207,6 +225,8 @@ class Tracer(TorchFunctionMode):
 
     def note_backward(self, roots: Sequence[Any]) -> None:
         """A backward pass begins at `roots`: unite with what earlier passes reached."""
+        if self.full:
+            return
         found: Marks = dict(self.trace.loss or {}) if self.trace.from_backward else {}
         for root in roots:
             if isinstance(root, torch.Tensor):
@@ -218,6 +238,8 @@ class Tracer(TorchFunctionMode):
 
     def note_return(self, value: Any) -> None:
         """The step has returned: without any backward pass, this is the best guess at the loss."""
+        if self.full and not self.trace.from_backward:
+            return
         if self.trace.from_backward:
             for numbers, at in self._open_scalars.values():
                 self.trace.lost_loss.update(dict.fromkeys(numbers, at))
