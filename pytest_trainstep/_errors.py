@@ -39,6 +39,120 @@ class WeightsNotFrozen(TrainStepError):
     __module__ = "pytest_trainstep"
 
 
+class GradientsNotFlowing(TrainStepError):
+    """Trainable parameters receive no gradient, or one that is exactly zero."""
+
+    __module__ = "pytest_trainstep"
+
+
+class GradientsNotFresh(TrainStepError):
+    """An optimizer step used gradients that were left over from before."""
+
+    __module__ = "pytest_trainstep"
+
+
+class StepNotFinite(TrainStepError):
+    """A loss, a gradient or a weight was NaN or infinite."""
+
+    __module__ = "pytest_trainstep"
+
+
+class StepNotSound(TrainStepError):
+    """A check-up of the whole step found something."""
+
+    __module__ = "pytest_trainstep"
+
+
+class MemoryNotFlat(TrainStepError):
+    """Steps keep the graphs of earlier steps alive."""
+
+    __module__ = "pytest_trainstep"
+
+
+class SamplesNotIndependent(TrainStepError):
+    """The output for one sample depends on another sample of the batch."""
+
+    __module__ = "pytest_trainstep"
+
+
+class PositionsNotCausal(TrainStepError):
+    """The output at a position depends on inputs after it."""
+
+    __module__ = "pytest_trainstep"
+
+
+class BatchNotOverfitted(TrainStepError):
+    """A fixed batch could not be learned: its loss did not come below the limit."""
+
+    __module__ = "pytest_trainstep"
+
+
+class LossNotFalling(TrainStepError):
+    """The loss did not fall by the asked-for amount."""
+
+    __module__ = "pytest_trainstep"
+
+
+class LossStartsElsewhere(TrainStepError):
+    """The loss of the untrained model is not what chance predicts."""
+
+    __module__ = "pytest_trainstep"
+
+
+class RunsNotReproduced(TrainStepError):
+    """Two runs of the same training differ."""
+
+    __module__ = "pytest_trainstep"
+
+
+class RecordingMismatch(TrainStepError):
+    """A training parts from its recording."""
+
+    __module__ = "pytest_trainstep"
+
+
+class ResumeMismatch(TrainStepError):
+    """A resumed training does not go on as the uninterrupted one does."""
+
+    __module__ = "pytest_trainstep"
+
+
+class UpdateMismatch(TrainStepError):
+    """A step moves the weights otherwise than its reference."""
+
+    __module__ = "pytest_trainstep"
+
+
+class AccumulationMismatch(TrainStepError):
+    """An accumulation window makes another update than the whole batch at once."""
+
+    __module__ = "pytest_trainstep"
+
+
+class EvaluationNotPure(TrainStepError):
+    """Evaluation leaves something otherwise than it found it."""
+
+    __module__ = "pytest_trainstep"
+
+
+class EvaluationNotRepeatable(TrainStepError):
+    """Two evaluations of the same model give different results."""
+
+    __module__ = "pytest_trainstep"
+
+
+class OptimizerNotCovering(TrainStepError):
+    """An optimizer holds other parameters than the model trains."""
+
+    __module__ = "pytest_trainstep"
+
+
+class OptimizerNotConforming(TrainStepError):
+    """An optimizer lacks properties that training relies on."""
+
+    __module__ = "pytest_trainstep"
+
+
 class TrainStepUsageError(ValueError):
     """What was passed to an assertion or to ``watch`` makes no sense."""
 

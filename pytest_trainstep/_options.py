@@ -189,16 +189,31 @@ def _whole(read: Callable[[str], int]) -> Callable[[object], int]:
     return lambda value: read(str(value))
 
 
+def _audit(value: object) -> str:
+    if value != "off":
+        raise argparse.ArgumentTypeError(f"audit={value!r} is no excuse; valid is audit='off', with reason='...'")
+    return "off"
+
+
+def _reason(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise argparse.ArgumentTypeError(f"{value!r} is no reason; valid is a text that is not empty")
+    return value
+
+
 MARKER: dict[str, Callable[[Any], Any]] = {
     "steps": _whole(_steps),
     "frozen": _patterns,
     "only": _patterns,
     "seed": _whole(_seed),
+    "audit": _audit,
+    "reason": _reason,
 }
 MARKER_HELP = (
-    "trainstep(*, steps, frozen, only, seed): what the training-step assertions of this test take for granted. "
+    "trainstep(*, steps, frozen, only, seed, audit, reason): what the training-step assertions of this test take for granted. "
     "steps: how often they run the step; frozen: patterns of parameters that are excused; only: patterns of those "
-    "that are judged; seed: seeds the random streams before the test."
+    "that are judged; seed: seeds the random streams before the test; "
+    "audit='off' with reason='...': the audit finds nothing in it."
 )
 
 
@@ -213,9 +228,15 @@ def _marker_keywords(node: pytest.Item) -> Iterator[tuple[str, Any]]:
                 yield keyword, MARKER[keyword](value)
 
 
+def _complete(words: dict[str, Any]) -> dict[str, Any]:
+    if ("audit" in words) != ("reason" in words):
+        raise argparse.ArgumentTypeError("audit='off' and reason='...' are said together")
+    return words
+
+
 def marked(node: pytest.Item, settings: Settings) -> Settings:
     """Lay the markers of a test, its class and its module over what was asked for the session."""
     try:
-        return dataclasses.replace(settings, **dict(_marker_keywords(node)))
+        return dataclasses.replace(settings, **_complete(dict(_marker_keywords(node))))
     except argparse.ArgumentTypeError as error:
         raise pytest.UsageError(f"{node.nodeid}: marker trainstep: {error}") from None

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ._events import ClipEvent, FirstUpdate, GradientUse, NonFinite, ScheduleEvent, UnscaledTwice
+
 Record = TypeVar("Record")
 
 
@@ -100,6 +102,7 @@ class ParameterRecord:
         lr: The last learning rate used for it.
         gradient_moved: It moved in an optimizer step in which its gradient was not zero.
         outside_moved: It changed outside any observed optimizer step.
+        flowed: A gradient that is not exactly zero has arrived; None where no claim asked for it.
     """
 
     name: str
@@ -130,6 +133,7 @@ class ParameterRecord:
     weight_decay: float = 0.0
     gradient_moved: bool = False
     outside_moved: bool = False
+    flowed: bool | None = None
     occasions: tuple[Occasion, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
 
@@ -214,6 +218,13 @@ class StepRecord:
     backward_count: int = 0
     failed_backward: str | None = None  # the error of a backward pass that reached nothing
     losses: tuple[float, ...] = ()
+    uses: tuple[GradientUse, ...] = ()
+    clips: tuple[ClipEvent, ...] = ()
+    schedules: tuple[ScheduleEvent, ...] = ()
+    first_updates: tuple[FirstUpdate, ...] = ()
+    unscaled_twice: tuple[UnscaledTwice, ...] = ()
+    non_finite: tuple[NonFinite, ...] = ()
+    followed: tuple[str, ...] = ()  # what was looked at because a claim asked for it
     reran: bool = False
     rerun_note: str | None = None
     notes: tuple[str, ...] = ()
@@ -239,6 +250,12 @@ _EVENT_KINDS: dict[str, type] = {
     "optimizers": OptimizerRecord,
     "steps": StepEvent,
     "backwards": BackwardEvent,
+    "uses": GradientUse,
+    "clips": ClipEvent,
+    "schedules": ScheduleEvent,
+    "first_updates": FirstUpdate,
+    "unscaled_twice": UnscaledTwice,
+    "non_finite": NonFinite,
 }
 
 

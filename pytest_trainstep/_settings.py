@@ -28,6 +28,10 @@ class Settings:
     """The seed that was asked for; None leaves every random stream alone."""
     device: str | None = None
     """The first device that was asked for, by name."""
+    audit: str | None = None
+    """`off`: the marker excuses the test from the audit."""
+    reason: str | None = None
+    """Why it does."""
 
 
 # A plain module-level value and not a ContextVar: threads that a test starts must see the settings of that test.

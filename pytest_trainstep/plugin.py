@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_trainstep import _devices, _options, _seeding, _settings, _torch_import
+from pytest_trainstep import _audit, _devices, _options, _recording, _seeding, _settings, _torch_import
 from pytest_trainstep._namespace import TrainStep
 
 if TYPE_CHECKING:
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     import torch
 
 _ASKED = pytest.StashKey[_options.Asked]()
+_RECORDING = pytest.StashKey[_recording.RecordingSession]()
 _FORGET_TORCH = pytest.StashKey[Callable[[], bool]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     _options.declare(parser)
+    _audit.declare(parser)
+    _recording.declare(parser)
     parser.getgroup("trainstep").addoption(
         "--trainstep-explain",
         nargs="?",
@@ -48,6 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _options.MARKER_HELP)
     config.stash[_ASKED] = _options.asked(config)
     config.stash[_FORGET_TORCH] = _torch_import.when_torch_is_imported(_torch_arrived)
+    _audit.register(config)
+    config.stash[_RECORDING] = recordings = _recording.RecordingSession(config)
+    config.pluginmanager.register(recordings, "trainstep-recordings")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -169,6 +175,18 @@ def trainstep() -> TrainStep:
             trainstep.assert_weights_update(model, lambda: train_step(model, optimizer, batch))
     """
     return TrainStep()
+
+
+@pytest.fixture(scope="session")
+def trainstep_recording(request: pytest.FixtureRequest) -> _recording.Recording:
+    """Regression tests of training itself: compare a seeded run with its recording beside the test.
+
+    For example::
+
+        def test_training_is_what_it_was(trainstep_recording):
+            trainstep_recording.check(model, lambda: train_step(model, optimizer, batch), steps=5)
+    """
+    return _recording.Recording(request.config.stash[_RECORDING])
 
 
 @pytest.fixture(scope="session")

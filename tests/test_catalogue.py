@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from pytest_trainstep._diagnose import catalogue, page, rules
 
 PAGE = Path(__file__).parent.parent / "docs" / "causes.md"

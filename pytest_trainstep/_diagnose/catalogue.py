@@ -5,6 +5,7 @@ Each family of claims keeps its entries in a module of `entries`; they are found
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -46,11 +47,16 @@ class Entry:
 def catalogue() -> Mapping[str, Entry]:
     """Return every entry by name, in the order of the families and of their modules."""
     package = importlib.import_module("pytest_trainstep._diagnose.entries")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    families = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
     found: dict[str, Entry] = {}
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda one: one.name):
-        for entry in importlib.import_module(f"{package.__name__}.{module.name}").ENTRIES:
+    for family in families:
+        for entry in family.ENTRIES:
             assert entry.name not in found, f"the cause {entry.name} stands in two families"
             found[entry.name] = entry
+    for family in families:  # claims that can fail for causes of other families
+        for name, claims in getattr(family, "ALSO", {}).items():
+            found[name] = dataclasses.replace(found[name], claims=(*found[name].claims, *claims))
     return MappingProxyType(found)
 
 

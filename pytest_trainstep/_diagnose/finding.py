@@ -73,14 +73,15 @@ class Finding:
         return "\n".join(_ascii(line) for line in lines)
 
     def _table(self) -> list[str]:
-        shown = [self.columns, *self.rows[:_ROWS]]
+        count = _ROWS - 1 if self.notes and len(self.rows) > _ROWS else _ROWS  # a message has 14 lines
+        shown = [self.columns, *self.rows[:count]]
         widths = [max(len(_cell(row[i])) for row in shown) for i in range(len(self.columns))]
         table = [
             "  " + "  ".join(_cell(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in shown
         ]
-        if len(self.rows) > _ROWS:
-            table.append(f"  ... and {len(self.rows) - _ROWS} more")
+        if len(self.rows) > count:
+            table.append(f"  ... and {len(self.rows) - count} more")
         return table
 
 

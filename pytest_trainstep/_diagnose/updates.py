@@ -75,7 +75,7 @@ def update_not_written(p: ParameterRecord, r: StepRecord) -> Because | None:
         f"{called(optimizer)} stepped{at(optimizer.stepped_at)} with a gradient"
         f" (max {number(p.grad_max or 0)}){lr}, and wrote nothing to them.",
         "look into its `step`: it must write into the parameters themselves (in place), not into copies,"
-        " and must not return early.",
+        " and must not return early; if it writes only after some steps of its own, pass a larger steps=.",
     )
 
 

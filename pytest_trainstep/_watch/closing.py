@@ -18,13 +18,14 @@ from pytest_trainstep._record import (
     Underflow,
 )
 
-from . import hidden, measures, origins, owners, snapshots
+from . import hidden, measures, naming, origins, owners, snapshots
 from .stepping import Held
 
 if TYPE_CHECKING:
     from .session import Foreign, Session
 
-_NAMED = 3
+
+_NO_EVIDENCE = Evidence()
 
 
 class Closing:
@@ -44,17 +45,16 @@ class Closing:
         self._follow_getter()
         if session.modules:
             session.adopt()  # what the last call registered counts too
-            self._say_what_is_gone()
+            if session.gone:
+                session.notes.append(naming.farewell([session.slots[index].name for index in sorted(session.gone)]))
         session.ledger.sync()
-        session.end_call()
         measured = measures.changes(session.before, session.tensors)
+        session.end_call([change.moved for change in measured])
         self.failed = [index for index in range(len(session.slots)) if self._failed(index)]
-        for index in self.failed:
-            self.evidence[index] = self._own_evidence(index)
-        strangers = [one for one in session.foreign.values() if _still(one)]
-        frozen_only = self._holds_frozen_only()
-        if self.failed or strangers or frozen_only:
-            self._take_census(strangers)
+        try:
+            self._gather()
+        except Exception as error:  # noqa: BLE001 - a fault of ours may cost evidence, never the user's test
+            session.notes.append(f"internal: evidence: {type(error).__name__}: {error}")
         for index in range(len(session.slots)):
             if session.gradient[index] == "none" and not session.holders[index]:
                 session.gradient[index] = session.ledger.stand(index)
@@ -75,12 +75,6 @@ class Closing:
             if isinstance(tensor, torch.Tensor) and tensor is not session.tensors[index]:
                 slot.tensor = tensor
                 session._rebind(index, tensor)  # noqa: SLF001 - the same room
-
-    def _say_what_is_gone(self) -> None:
-        names = [self.session.slots[index].name for index in sorted(self.session.gone)]
-        if names:
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            self.session.notes.append(f"no longer in the model at the end: {', '.join(names[:_NAMED])}{more}")
 
     def _failed(self, index: int) -> bool:
         session = self.session
@@ -103,6 +97,13 @@ class Closing:
         )
 
     # -- evidence --------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        for index in self.failed:
+            self.evidence[index] = self._own_evidence(index)
+        strangers = [one for one in self.session.foreign.values() if _still(one)]
+        if self.failed or strangers or self._holds_frozen_only():
+            self._take_census(strangers)
 
     def _own_evidence(self, index: int) -> dict[str, Any]:
         session = self.session
@@ -129,7 +130,7 @@ class Closing:
     def _functional(self) -> bool:
         """Copies with the very shapes of the failed parameters were differentiated, or took the gradients."""
         session = self.session
-        shapes = sorted(tuple(session.tensors[index].shape) for index in self.failed)
+        shapes = sorted(_shape(session.tensors[index]) for index in self.failed)
         reached = [tuple(one.tensor.shape) for one in session.foreign.values()]
         return any(sorted(call) == shapes for call in (*session.differentiated_shapes, reached))
 
@@ -206,6 +207,8 @@ class Closing:
     def _astray(self, index: int) -> bool:
         """No step held it, or no gradient ever reached it: something else may have been trained."""
         session = self.session
+        if _lazy(session.tensors[index]):
+            return False
         stepped = any(held.steps and index in held.indices for held in session.held.values())
         return not stepped or session.ledger.reached[index] == 0
 
@@ -285,7 +288,7 @@ class Closing:
             gradient_moved=session.settled[index],
             outside_moved=session.outside[index],
             occasions=tuple(session.occasions[index]),
-            evidence=Evidence(**self.evidence.get(index, {})),
+            evidence=Evidence(**self.evidence[index]) if index in self.evidence else _NO_EVIDENCE,
         )
 
     def _grad_max(self, index: int) -> float | None:

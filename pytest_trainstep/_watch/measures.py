@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .fingerprints import fingerprint
-from .snapshots import SAMPLE, Snapshot, local, readable, sample_of, unequal
+from .snapshots import PLAIN, SAMPLE, Snapshot, local, readable, sample_of, unequal
 
 PIECE = 2**22  # elements that are subtracted at a time
 
@@ -38,7 +38,7 @@ def changes(before: Sequence[Snapshot], tensors: Sequence[torch.Tensor]) -> list
         now = local(tensor) if readable(tensor) else None
         values.append(now)
         small = now is not None and now.numel() <= SAMPLE and not now.dtype.is_complex
-        if small and old.copy is not None and old.copy.dtype == now.dtype and old.shape == tuple(now.shape):  # type: ignore[union-attr]
+        if small and _alike(old, now):  # type: ignore[arg-type]
             groups.setdefault((now.dtype, now.device), []).append(index)  # type: ignore[union-attr]
         else:
             results[index] = _change(old, now)
@@ -50,12 +50,22 @@ def changes(before: Sequence[Snapshot], tensors: Sequence[torch.Tensor]) -> list
     return [change if change is not None else Change(moved=False) for change in results]
 
 
+def _alike(old: Snapshot, now: torch.Tensor) -> bool:
+    copy = old.copy
+    if copy is None or old.shape != tuple(now.shape):
+        return False
+    return copy.dtype == now.dtype and copy.device == now.device
+
+
 def _together(olds: list[torch.Tensor], news: list[torch.Tensor]) -> list[Change]:
     """One pass over many small tensors laid end to end."""
     sizes = [old.numel() for old in olds]
     old = _wide(torch.cat([tensor.reshape(-1) for tensor in olds]))
     new = _wide(torch.cat([tensor.reshape(-1) for tensor in news]))
-    owner = torch.repeat_interleave(torch.arange(len(sizes), device=old.device), torch.tensor(sizes, device=old.device))
+    first = torch.tensor([0, *sizes[:-1]], device=old.device).cumsum(0)
+    owner = torch.zeros(len(old), dtype=torch.int64, device=old.device)
+    owner[first[1:]] = 1  # repeat_interleave would start threads, which is slow where many tests run side by side
+    owner = owner.cumsum(0)
     differs = unequal(old, new)
     gap = torch.where(differs, (new - old).abs(), 0)
     zeros = old.new_zeros(len(sizes))
@@ -149,10 +159,10 @@ def largest(tensors: Sequence[torch.Tensor]) -> list[float]:
 
 
 def _gradient_values(tensor: torch.Tensor) -> torch.Tensor | None:
-    if tensor.device.type == "meta":
+    if tensor.is_meta:
         return None
     values: Any = tensor.detach() if tensor.requires_grad else tensor
-    if hasattr(values, "to_local"):
+    if type(tensor) not in PLAIN and hasattr(values, "to_local"):
         values = values.to_local()
     if values.layout is torch.sparse_coo:
         values = values._values() if values.is_coalesced() else values.coalesce()._values()  # noqa: SLF001 - values() insists on coalescing in place
@@ -173,7 +183,7 @@ def _norms(tensors: list[torch.Tensor]) -> list[float]:
     if not tensors:
         return []
     try:
-        return torch.stack([n.double() for n in torch._foreach_norm(tensors, math.inf)]).tolist()  # noqa: SLF001 - the loop below is the fallback
+        return torch.stack(torch._foreach_norm(tensors, math.inf)).double().tolist()  # noqa: SLF001 - the loop below is the fallback
     except (RuntimeError, AttributeError, NotImplementedError):
         pairs = [torch.aminmax(tensor) for tensor in tensors]
         return [_extreme(float(low), float(high)) for low, high in pairs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from pytest_trainstep._errors import TrainStepUsageError
 
 _WRAPPERS = {"_orig_mod", "_forward_module"}
+_NAMED = 3  # in a note
 
 
 @dataclass(slots=True)
@@ -70,15 +71,15 @@ def slots_of(modules: Mapping[str, nn.Module]) -> list[Slot]:
     """List every registered parameter once, under the name a user would call it."""
     slots: dict[int, Slot] = {}
     for prefix, module in modules.items():
-        holders = _holders(module)
+        holders, wrapper = _holders(module), _is_wrapper(module)
         for raw, tensor in _named_parameters(module):
             full = f"{prefix}.{raw}" if prefix else raw
             known = slots.get(id(tensor))
             if known is not None:
-                known.aliases = (*known.aliases, _plain_name(full, module, prefix))
+                known.aliases = (*known.aliases, _plain_name(full, prefix, wrapper=wrapper))
                 continue
             holder, key = holders.get(id(tensor), (None, raw))
-            slots[id(tensor)] = Slot(_plain_name(full, module, prefix), full, tensor, holder, key)
+            slots[id(tensor)] = Slot(_plain_name(full, prefix, wrapper=wrapper), full, tensor, holder, key)
     return _without_clashes(list(slots.values()))
 
 
@@ -86,13 +87,22 @@ def buffer_slots_of(modules: Mapping[str, nn.Module]) -> list[Slot]:
     """List every buffer once, as `slots_of` lists the parameters."""
     slots: dict[int, Slot] = {}
     for prefix, module in modules.items():
+        wrapper = _is_wrapper(module)
         for path, inner in module.named_modules(prefix=prefix):
-            for key, tensor in inner._buffers.items():  # noqa: SLF001 - where nn.Module keeps them
+            table: Any = inner._buffers  # noqa: SLF001 - where nn.Module keeps them
+            for key, tensor in table.items():
                 if tensor is not None:
                     full = f"{path}.{key}" if path else key
-                    name = _plain_name(full, module, prefix)
-                    slots.setdefault(id(tensor), Slot(name, full, tensor, inner._buffers, key, buffer=True))  # noqa: SLF001
+                    holder = table if isinstance(table, dict) else None
+                    name = _plain_name(full, prefix, wrapper=wrapper)
+                    slots.setdefault(id(tensor), Slot(name, full, tensor, holder, key, buffer=True))
     return _without_clashes(list(slots.values()))
+
+
+def farewell(names: Sequence[str]) -> str:
+    """Say which parameters no watched model has any more."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"no longer in the model at the end: {', '.join(names[:_NAMED])}{more}"
 
 
 def slots_of_mapping(params: Mapping[str, Any]) -> list[Slot]:
@@ -135,16 +145,16 @@ def _named_parameters(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _holders(module: nn.Module) -> dict[int, tuple[dict[str, Any], str]]:
     found: dict[int, tuple[dict[str, Any], str]] = {}
     for inner in nn.Module.modules(module):
-        for key, tensor in inner._parameters.items():  # noqa: SLF001 - where nn.Module keeps them
-            if tensor is not None:
-                found.setdefault(id(tensor), (inner._parameters, key))  # noqa: SLF001
+        table: Any = inner._parameters  # noqa: SLF001 - where nn.Module keeps them
+        if isinstance(table, dict):  # a scripted module has another kind of table, and keeps its parameters for good
+            found.update({id(tensor): (table, key) for key, tensor in table.items() if id(tensor) not in found})
     return found
 
 
-def _plain_name(full: str, module: nn.Module, prefix: str) -> str:
+def _plain_name(full: str, prefix: str, *, wrapper: bool) -> str:
     parts = [part for part in full.split(".") if part not in _WRAPPERS]
     position = 1 if prefix else 0
-    if _is_wrapper(module) and len(parts) > position + 1 and parts[position] == "module":
+    if wrapper and len(parts) > position + 1 and parts[position] == "module":
         del parts[position]
     return ".".join(parts)
 

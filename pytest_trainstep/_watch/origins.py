@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from . import sites
@@ -14,6 +15,8 @@ from . import sites
 _births: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
 _stepped: weakref.WeakSet[Any] = weakref.WeakSet()
 _original: Any = None
+observers: list[Callable[[Any], object]] = []
+"""Called with each optimizer that was built; what they raise is lost."""
 
 
 def install() -> None:
@@ -30,7 +33,9 @@ def install() -> None:
     def recorded(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         try:
-            _births[self] = sites.here()
+            _births[self] = sites.here(constructing=self)
+            for observer in tuple(observers):
+                observer(self)
         except Exception:  # noqa: BLE001 - an observer must never break the user's constructor
             return
 

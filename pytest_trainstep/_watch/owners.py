@@ -24,12 +24,12 @@ class Census:
         self.duck_typed: list[Any] = []
         for thing in gc.get_objects():
             self._sort(thing)
-        self._watched = {id(inner) for module in watched for inner in nn.Module.modules(module)}
+        self._watched = {id(inner) for module in watched for _, inner in _inside(module)}
         inner = {id(child) for module in self.modules for child in module._modules.values()}  # noqa: SLF001
         self.roots = [module for module in self.modules if id(module) not in inner]
         self.owner_of: dict[int, nn.Module] = {}
         for root in self.roots:
-            for tensor in nn.Module.parameters(root):
+            for tensor in parameters_inside(root).values():
                 self.owner_of.setdefault(id(tensor), root)
 
     def _sort(self, thing: Any) -> None:
@@ -45,7 +45,7 @@ class Census:
 
     def is_watched(self, module: nn.Module) -> bool:
         """Tell whether `module` shares a part with what is watched."""
-        return any(id(inner) in self._watched for inner in nn.Module.modules(module))
+        return any(id(inner) in self._watched for _, inner in _inside(module))
 
     def holding(self, tensor_ids: set[int]) -> list[Any]:
         """Return the living optimizers (also duck-typed ones) that hold one of these tensors."""
@@ -63,7 +63,7 @@ class Census:
         """
         shapes = {name: tuple(slot.tensor.shape) for name, slot in failed.items()}
         for module in self.modules:
-            own = dict(nn.Module.named_parameters(module))
+            own = parameters_inside(module)
             if not own or not any(id(tensor) in trained for tensor in own.values()):
                 continue
             if len(own) > len(shapes) or self.is_watched(module):
@@ -76,6 +76,29 @@ class Census:
 
 
 _TELLING = 3
+
+
+def _inside(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """List a module and all below it with their paths; by no method that a subclass may have made its own."""
+    seen: dict[int, tuple[str, nn.Module]] = {}
+    waiting = [("", module)]
+    while waiting:
+        path, inner = waiting.pop()
+        if id(inner) in seen:
+            continue
+        seen[id(inner)] = (path, inner)
+        children = vars(inner).get("_modules") or {}
+        waiting += [(f"{path}{name}.", child) for name, child in children.items() if isinstance(child, nn.Module)]
+    return list(seen.values())
+
+
+def parameters_inside(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters of a module and all below it by name, whatever it says itself."""
+    found: dict[str, torch.Tensor] = {}
+    for path, inner in _inside(module):
+        table = vars(inner).get("_parameters") or {}
+        found.update({f"{path}{name}": tensor for name, tensor in table.items() if isinstance(tensor, torch.Tensor)})
+    return found
 
 
 def _same_layout(own: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> set[str] | None:

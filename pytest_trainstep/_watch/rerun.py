@@ -58,7 +58,12 @@ def look_closer(
     """Run `step_fn` once more under a trace and add what it showed to `record`."""
     if session.getter is not None:
         return record
-    memory = Memory(list(session.modules.values()), optimizers, session.tensors)
+    if any(isinstance(inner, torch.jit.ScriptModule) for one in session.modules.values() for inner in one.modules()):
+        return dataclasses.replace(record, rerun_note=REFUSED.format("the model is scripted"))
+    try:
+        memory = Memory(list(session.modules.values()), optimizers, session.tensors)
+    except Exception as error:  # noqa: BLE001 - a foreign optimizer, say: what cannot be put back is not run
+        return dataclasses.replace(record, rerun_note=REFUSED.format(f"it could not be put back ({error})"))
     tracer = Tracer(dict(enumerate(session.tensors)))
     try:
         refused = _run(step_fn, tracer, session)
@@ -68,10 +73,10 @@ def look_closer(
         return dataclasses.replace(record, rerun_note=REFUSED.format(refused))
     parameters = dict(record.parameters)
     for number, slot in enumerate(session.slots):
-        row = parameters[slot.name]
-        parameters[slot.name] = _enriched(row, number, tracer.trace)
-    error = record.failed_backward or tracer.trace.backward_error
-    return dataclasses.replace(record, parameters=parameters, failed_backward=error, reran=True)
+        if slot.name in parameters:
+            parameters[slot.name] = _enriched(parameters[slot.name], number, tracer.trace)
+    refusal = record.failed_backward or tracer.trace.backward_error
+    return dataclasses.replace(record, parameters=parameters, failed_backward=refusal, reran=True)
 
 
 def _uncompiled() -> AbstractContextManager[object]:
@@ -83,12 +88,12 @@ def _uncompiled() -> AbstractContextManager[object]:
 def _run(step_fn: Callable[[], object], tracer: Tracer, session: Session) -> str | None:
     listener = _Listener(tracer)
     taps.attach(listener)
-    hooks: list[Any] = [
-        module.register_forward_pre_hook(_functional_probe(module, session, tracer.trace))
-        for module in session.modules.values()
-    ]
-    hooks += _gradient_probes(session, tracer.trace)
+    hooks: list[Any] = []
     try:
+        for module in session.modules.values():
+            probe = _functional_probe(module, session, tracer.trace)
+            hooks.append(module.register_forward_pre_hook(probe))
+        hooks += _gradient_probes(session, tracer.trace)
         with warnings.catch_warnings(), _uncompiled(), tracer:
             warnings.simplefilter("ignore")
             tracer.note_return(step_fn())

@@ -117,7 +117,8 @@ class _TensorMemory:
             # not `copy_` on the tensor itself: its version belongs to the user's graph
             self.tensor.data.copy_(self.values)
         if self.tensor.is_leaf:
-            self.tensor.requires_grad_(self.requires_grad)
+            if self.tensor.requires_grad != self.requires_grad:
+                self.tensor.requires_grad_(self.requires_grad)
             if self.grad is not None and self.grad_values is not None:
                 _write(self.grad, self.grad_values)
             if self.tensor.grad is not self.grad:

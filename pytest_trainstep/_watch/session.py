@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -61,6 +62,13 @@ class Session:
         self.losses: list[torch.Tensor] = []
         self.stepping = Stepping(self)
         self._walked: dict[object, int] = {}
+        self.failed_backwards = 0
+        self.backward_at_call = 0
+        self.failed_backward: str | None = None
+        self._open_columns()
+
+    def _open_columns(self) -> None:
+        """Lay out what is noted for each parameter, by its number."""
         self.settled: list[bool] = []  # moved, in an optimizer step, by a gradient
         self.step_moved: list[bool] = []
         self.arrived: list[int] = []  # the last backward pass, since the last step, that left something else than zeros
@@ -81,9 +89,6 @@ class Session:
         self.touched_elements: dict[int, tuple[int, int]] = {}
         self.underflow: dict[int, shadow.Verdict] = {}
         self.gone: set[int] = set()  # no longer in any watched model
-        self.failed_backwards = 0
-        self.backward_at_call = 0
-        self.failed_backward: str | None = None
 
     # -- beginning -------------------------------------------------------------------------
 
@@ -92,6 +97,8 @@ class Session:
         self.tensors = [slot.tensor for slot in self.slots]
         self.index = {id(tensor): i for i, tensor in enumerate(self.tensors)}
         self.before = snapshots.take(self.tensors)
+        self.changes = 0  # of `index`
+        self._empty: set[int] = set()  # without any values yet: lazy modules
         self._extend(self.tensors)
         self.ledger = Ledger(self.tensors)
         taps.attach(self)
@@ -104,14 +111,17 @@ class Session:
 
     def refresh(self) -> None:
         """Notice parameters that were replaced, added, or filled in (lazy modules)."""
-        for index, slot in enumerate(self.slots):
-            now = slot.current()
-            if now is not None and now is not self.tensors[index]:
-                self._rebind(index, now)
-            elif self.before[index].shape == () and self.before[index].copy is None:
-                self._fill_in(index)
+        present = [one.tensor if one.holder is None else one.holder.get(one.key) for one in self.slots]
+        if not all(map(operator.is_, present, self.tensors)):
+            for index, slot in enumerate(self.slots):
+                now = slot.current()
+                if now is not None and now is not self.tensors[index]:
+                    self._rebind(index, now)
+        for index in tuple(self._empty):
+            self._fill_in(index)
 
     def _rebind(self, index: int, now: torch.Tensor) -> None:
+        self.changes += 1
         self.index.pop(id(self.tensors[index]), None)
         self.index[id(now)] = index
         self.replaced[index] = True
@@ -121,6 +131,7 @@ class Session:
     def _fill_in(self, index: int) -> None:
         tensor = self.tensors[index]
         if snapshots.readable(tensor):
+            self._empty.discard(index)
             self.before[index] = snapshots.take([tensor])[0]
             self.trainable[index] = self.trainable[index] or tensor.requires_grad
 
@@ -138,6 +149,7 @@ class Session:
             if slot.raw in known:
                 self._move_in(known[slot.raw], slot, reached=reached)
                 continue
+            self.changes += 1
             self.slots.append(slot)
             self.tensors.append(slot.tensor)
             self.index[id(slot.tensor)] = len(self.slots) - 1
@@ -159,6 +171,8 @@ class Session:
     def _extend(self, tensors: Sequence[torch.Tensor]) -> None:
         """Open the stories of these parameters, which come last in `slots`."""
         size = len(tensors)
+        start = len(self.trainable)
+        self._empty.update(i for i in range(start, start + size) if self.before[i].empty)
         self.unsettled.update(range(len(self.trainable), len(self.trainable) + size))
         self.frozen.update(len(self.trainable) + i for i, one in enumerate(tensors) if not one.requires_grad)
         self.trainable += [tensor.requires_grad for tensor in tensors]
@@ -187,9 +201,10 @@ class Session:
         roots = as_list(roots)
         number = self.ledger.enter()
         at = sites.here()
-        self._walk(roots, at)
+        names = graph.node_names(roots)
+        self._walk(roots, (at, names[:1], min(self.call, _WALKS_PER_SITE + 1)))
         self._keep_loss(roots)
-        return _Pass(number, at, graph.node_names(roots), self.ledger.running - 1)
+        return _Pass(number, at, names, self.ledger.running - 1)
 
     def after_backward(self, token: object, error: BaseException | None = None) -> None:
         """See `taps.Watcher`."""
@@ -234,10 +249,9 @@ class Session:
         if len(self.losses) < EVENT_LIMIT and root.device.type != "meta":
             self.losses.append(root.detach())
 
-    def _walk(self, roots: Sequence[Any], at: str | None) -> None:
+    def _walk(self, roots: Sequence[Any], place: object) -> None:
         """Look for leaves that are nobody's: twice for each line and kind of loss, no more."""
-        key = (at, graph.node_names(roots[:1]), self.call if self.call <= 2 else 3)  # noqa: PLR2004
-        self._walked[key] = times = self._walked.get(key, 0) + 1
+        self._walked[place] = times = self._walked.get(place, 0) + 1
         if times > _WALKS_PER_SITE or not self.modules:
             return
         found = graph.leaves(roots)
@@ -285,16 +299,21 @@ class Session:
         self.call = call
         self.backward_at_call = self.ledger.backward
 
-    def end_call(self) -> None:
-        """It has returned: see what differs from the beginning, and what moved outside the steps."""
+    def end_call(self, moved: Sequence[bool] | None = None) -> None:
+        """It has returned: see what differs from the beginning (if that is not known), and what moved outside the steps."""
         self.refresh()
         still = [i for i in range(len(self.slots)) if self.first_moved[i] is None]
-        before = [self.before[index] for index in still]
-        now = snapshots.differing(before, [self.tensors[index] for index in still])
-        for index, difference in zip(still, now, strict=True):
-            if difference.changed:
+        if moved is None:
+            before = [self.before[index] for index in still]
+            differing = snapshots.differing(before, [self.tensors[index] for index in still])
+            now = [one.changed > 0 for one in differing]
+        else:
+            now = [moved[index] for index in still]
+        for index, differs in zip(still, now, strict=True):
+            if differs:
                 self.first_moved[index] = self.call
-        self.see_outside_moves(self.unsettled)
+        if self.unsettled:
+            self.see_outside_moves(self.unsettled)
 
     def see_outside_moves(self, indices: Iterable[int]) -> None:
         """Note which of these have moved since they were last looked at, by no observed step."""

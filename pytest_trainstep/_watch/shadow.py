@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def _verdicts(optimizer: Any, tensors: list[torch.Tensor]) -> list[Verdict]:
             continue
         lr = _lr_of(optimizer, tensor)
         factor = factor_of.get(index)
-        wanted = (after[index] - tensor.detach().double()).abs()
+        wanted = (after[index] - _wide(tensor)).abs()
         if factor is None and not bool(wanted.any()):
             results[index] = Verdict("writes-nothing", closure_helps=index in closure_moves)
             continue
@@ -106,13 +106,14 @@ def _moves_with_closure(optimizer: Any, tensors: list[torch.Tensor], factors: di
         after = _run(optimizer, tensors, 1.0, closure=lambda: torch.zeros(()))
     except Exception:  # noqa: BLE001 - this optimizer takes no closure
         return set()
-    return {i for i in still if bool((after[i] != tensors[i].detach().double()).any())}
+    return {i for i in still if bool((after[i] != _wide(tensors[i])).any())}
 
 
 def _run(optimizer: Any, tensors: list[torch.Tensor], factor: float, closure: Any = None) -> list[torch.Tensor]:
     """Step a float64 twin of `optimizer` with every lr multiplied by `factor`; return the weights."""
     twin, twins = _twin(optimizer, tensors)
-    for group in twin.param_groups:
+    groups = [group for one in (twin, *_nested(vars(twin))) for group in one.param_groups]
+    for group in {id(group): group for group in groups}.values():
         group["foreach"], group["fused"] = False, None
         if isinstance(group.get("lr"), int | float | torch.Tensor):
             group["lr"] = float(group["lr"]) * factor
@@ -124,38 +125,44 @@ def _run(optimizer: Any, tensors: list[torch.Tensor], factor: float, closure: An
     return [twins[id(tensor)].detach() for tensor in tensors]
 
 
+def _nested(attributes: Mapping[str, Any]) -> list[Any]:
+    """Find the optimizers that an optimizer wraps."""
+    return [one for one in attributes.values() if isinstance(one, torch.optim.Optimizer)]
+
+
 def _twin(optimizer: Any, tensors: list[torch.Tensor]) -> tuple[Any, dict[int, torch.Tensor]]:
     everyone = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     if sum(tensor.numel() for tensor in everyone) > _COUPLED_LIMIT:
         everyone = tensors
     twins = {id(tensor): _double(tensor) for tensor in everyone}
-    memo: dict[int, Any] = dict(twins)
+    # one copy of everything at once: a wrapped optimizer goes on sharing its groups with the wrapper
+    memo: dict[int, Any] = {id(one): one for group in optimizer.param_groups for one in group["params"]}
+    memo.update(twins)
     attributes = {key: value for key, value in vars(optimizer).items() if key not in _HOOKS}
-    groups = [
-        {**group, "params": [one for one in group["params"] if id(one) in twins]} for group in optimizer.param_groups
-    ]
-    state = getattr(optimizer, "state", {})
-    attributes["param_groups"] = groups
-    attributes["state"] = {key: value for key, value in state.items() if id(key) in twins}
+    state = attributes.pop("state", {})
     copied = copy.deepcopy(attributes, memo)
-    kept = state.copy() if hasattr(state, "copy") else dict(state)
-    kept.clear()
-    kept.update({key: _double_all(value) for key, value in copied["state"].items()})
-    copied["state"] = kept
+    copied["state"] = copy.copy(state)
+    copied["state"].clear()
+    copied["state"].update(copy.deepcopy({key: value for key, value in state.items() if id(key) in twins}, memo))
+    for part in (copied, *(vars(one) for one in _nested(copied))):
+        part.update({"_optimizer_step_pre_hooks": {}, "_optimizer_step_post_hooks": {}})
+        part["state"].update({key: _double_all(value) for key, value in part["state"].items()})
+        for group in part["param_groups"]:
+            group["params"] = [one for one in group["params"] if id(one) not in memo]
     cls: Any = type(optimizer)
     twin = cls.__new__(cls)
     twin.__dict__.update(copied)
-    # torch looks these up on every optimizer; deep copies of the user's own hooks must not run
-    twin.__dict__.setdefault("_optimizer_step_pre_hooks", {})
-    twin.__dict__.setdefault("_optimizer_step_post_hooks", {})
     return twin, twins
 
 
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to(torch.complex128 if tensor.dtype.is_complex else torch.float64, copy=True)
+
+
 def _double(tensor: torch.Tensor) -> torch.Tensor:
-    wide = torch.complex128 if tensor.dtype.is_complex else torch.float64
-    twin = tensor.detach().to(wide, copy=True).requires_grad_(tensor.requires_grad)
+    twin = _wide(tensor).requires_grad_(tensor.requires_grad)
     if tensor.grad is not None:
-        twin.grad = tensor.grad.detach().to(wide, copy=True)
+        twin.grad = _wide(tensor.grad)
     return twin
 
 

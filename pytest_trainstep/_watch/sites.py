@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -28,12 +29,17 @@ def _kind(code: CodeType) -> int:
     return _FRAMEWORK if inside else _USER
 
 
-def here() -> str | None:
-    """Return the nearest line outside every installed library, else the nearest outside torch."""
+def here(constructing: object = None) -> str | None:
+    """Return the nearest line outside every installed library, else the nearest outside torch.
+
+    With `constructing`, the constructors of that object are passed over: what counts is who called them.
+    """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk a stack cheaply
     fallback: FrameType | None = None
     while frame is not None:
         kind = _kind(frame.f_code)
+        if constructing is not None and frame.f_code.co_name == "__init__" and _is_of(frame, constructing):
+            kind = _NEVER
         if kind == _USER:
             return _format(frame)
         if kind == _FRAMEWORK and fallback is None:
@@ -42,7 +48,41 @@ def here() -> str | None:
     return None if fallback is None else _format(fallback)
 
 
+def _is_of(frame: FrameType, thing: object) -> bool:
+    """Tell whether the frame runs a method of `thing`: its first argument is that object."""
+    names = frame.f_code.co_varnames
+    return bool(names) and frame.f_locals.get(names[0]) is thing
+
+
 def _format(frame: FrameType) -> str:
-    path = frame.f_code.co_filename
-    relative = os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else os.path.basename(path)  # noqa: PTH109, PTH119 - hot path
-    return f"{relative}:{frame.f_lineno}"
+    return f"{_short(frame.f_code.co_filename, os.getcwd())}:{frame.f_lineno}"  # noqa: PTH109 - hot path
+
+
+@functools.cache
+def _short(path: str, folder: str) -> str:
+    return os.path.relpath(path, folder) if path.startswith(folder + os.sep) else os.path.basename(path)  # noqa: PTH119
+
+
+def _step_frames() -> Iterator[int]:
+    """Yield the identities of the frames of torch's wrapper around `step` below us, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk a stack cheaply
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("optimizer.py") and frame.f_code.co_name == "wrapper":
+            yield id(frame)
+        frame = frame.f_back
+
+
+def step_frame() -> int:
+    """Return the identity of the frame of torch's wrapper around `step` that called the hook; 0 where it has none."""
+    return next(_step_frames(), 0)
+
+
+def is_running(identity: int) -> bool:
+    """Tell whether that frame is still below us: a step that raised has left without a word."""
+    return identity == 0 or identity in _step_frames()
+
+
+def is_around(identity: int) -> bool:
+    """Tell whether that frame is below the innermost one, which may have got the identity of one that has left."""
+    inner, *outer = (*_step_frames(), 0)
+    return identity in outer or inner == 0

@@ -17,6 +17,7 @@ from .fingerprints import fingerprint
 
 BUDGET = 256 * 2**20  # bytes of exact copies
 SAMPLE = 16_384  # elements of a large tensor that are looked at first
+PLAIN = (torch.Tensor, torch.nn.Parameter)  # nearly all, and known to have no surprises
 
 
 @dataclass(slots=True)
@@ -28,17 +29,22 @@ class Snapshot:
     sample: torch.Tensor | None = None
     shape: tuple[int, ...] = ()
 
+    @property
+    def empty(self) -> bool:
+        """There was nothing to read."""
+        return self.copy is None and self.print is None
+
 
 def readable(tensor: torch.Tensor) -> bool:
     """Tell whether the tensor has values that can be read at all."""
-    lazy = isinstance(tensor, UninitializedParameter)
-    return not lazy and tensor.device.type != "meta" and tensor.numel() > 0
+    lazy = type(tensor) not in PLAIN and isinstance(tensor, UninitializedParameter)
+    return not lazy and not tensor.is_meta and tensor.numel() > 0
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """Return the plain values behind a parameter: detached, dense, this rank's shard."""
     plain: Any = tensor.detach()
-    if hasattr(plain, "to_local"):
+    if type(tensor) not in PLAIN and hasattr(plain, "to_local"):
         plain = plain.to_local()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
@@ -130,7 +136,8 @@ def differing(before: Sequence[Snapshot], tensors: Sequence[torch.Tensor]) -> li
             and copy.dtype == tensor.dtype
             and tensor.layout is torch.strided
             and old.shape == tuple(tensor.shape)
-            and not hasattr(tensor, "to_local")
+            and copy.device == tensor.device
+            and (type(tensor) in PLAIN or not hasattr(tensor, "to_local"))
         ):
             groups.setdefault((copy.dtype, copy.device), []).append(index)
         else:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,8 +33,12 @@ class Held:
     skipped: int = 0
     stepped_at: str | None = None
     lrs: tuple[float | None, ...] = ()
-    indices: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)  # each once
     groups: list[int] = field(default_factory=list)
+    seen: object = None  # what `indices` and `groups` were made of
+    read: object = None  # what was read from the groups last time
+    alone: bool = False  # no other optimizer holds any of them
+    stands: dict[int, str] = field(default_factory=dict)  # at its last step
 
 
 @dataclass(slots=True)
@@ -65,13 +67,13 @@ class Stepping:
         held = self.session.held.get(id(optimizer))
         if held is None:
             held = self.session.held[id(optimizer)] = Held(optimizer, len(self.session.held))
-        held.indices, held.groups = [], []
-        for number, group in enumerate(optimizer.param_groups):
-            for tensor in group["params"]:
-                index = self.session.index.get(id(tensor))
-                if index is not None:
-                    held.indices.append(index)
-                    held.groups.append(number)
+        ids = [list(map(id, group["params"])) for group in optimizer.param_groups]
+        seen = (self.session.changes, ids)
+        if held.seen != seen:
+            index = self.session.index
+            numbers = {index[key]: number for number, group in enumerate(ids) for key in group if key in index}
+            held.indices, held.groups = list(numbers), list(numbers.values())
+            held.seen, held.read = seen, None
         return held
 
     def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -79,7 +81,7 @@ class Stepping:
         session = self.session
         stack = self._stack()
         for outer in stack:
-            if outer.optimizer is optimizer and _is_running(outer.frame):
+            if outer.optimizer is optimizer and sites.is_around(outer.frame):
                 stack.append(outer)  # a `step` that calls `super().step()`: the outermost call is the step
                 return
         session.refresh()
@@ -90,7 +92,7 @@ class Stepping:
         at = sites.here()
         held.stepped_at = held.stepped_at or at
         number = session.step_count
-        running = _Running(optimizer, held, closure, session.ledger.backward, number, at, _step_frame())
+        running = _Running(optimizer, held, closure, session.ledger.backward, number, at, sites.step_frame())
         stack.append(running)
         origins.mark_stepped(optimizer)
         session.note_trainable()
@@ -106,26 +108,30 @@ class Stepping:
     def current(self) -> int | None:
         """Return the number of the step that is under way in this thread, if one is."""
         stack = self._stack()
-        return stack[-1].number if stack and _is_running(stack[-1].frame) else None
+        return stack[-1].number if stack and sites.is_running(stack[-1].frame) else None
 
     def _read_groups(self, held: Held) -> None:
         groups = held.optimizer.param_groups
         lrs = tuple(_number(group.get("lr")) for group in groups)
         decays = [_number(group.get("weight_decay")) or 0.0 for group in groups]
         held.lrs = lrs
+        if held.alone and held.read == (lrs, decays):
+            return
+        held.read = (lrs, decays)
         for index, number in zip(held.indices, held.groups, strict=True):
             self.session.lr[index] = lrs[number]
             self.session.decay[index] = decays[number]
             self.session.holders[index].add(held.index)
+        held.alone = all(len(self.session.holders[index]) == 1 for index in held.indices)
+        if not held.alone:
+            for other in self.session.held.values():
+                other.alone = False
 
     def _classify(self, running: _Running) -> None:
         """Note how the gradients stand; look at their values only where it can matter."""
-        stands, ledger = running.stands, self.session.ledger
-        looked: list[int] = []
-        for index in running.held.indices:
-            stands[index] = stand = ledger.stand(index)
-            if index in self.session.unsettled and stand not in ("none", "cleared"):
-                looked.append(index)
+        indices, unsettled = running.held.indices, self.session.unsettled
+        running.stands = stands = dict(zip(indices, self.session.ledger.stands(indices), strict=True))
+        looked = [i for i, stand in stands.items() if i in unsettled and stand not in ("none", "cleared")] if unsettled else []
         grads = [self.session.tensors[index].grad for index in looked]
         maxima = measures.largest([grad for grad in grads if grad is not None])
         for index, grad, largest in zip(looked, grads, maxima, strict=True):
@@ -168,12 +174,8 @@ class Stepping:
     def _judge_step(self, running: _Running) -> None:
         """See which of the unsettled parameters moved, and remember each that should have and did not."""
         session = self.session
-        looked = [index for index in running.held.indices if index in session.unsettled]
-        for index in looked:
-            if session.trainable[index] and not session.tensors[index].requires_grad:
-                running.stands[index] = "frozen"
-        for index in running.held.indices:
-            session.gradient[index] = running.stands.get(index, "none")
+        looked = [index for index in running.held.indices if index in session.unsettled] if session.unsettled else []
+        self._note_stands(running, looked)
         hopeful: list[int] = []
         for index, difference in zip(looked, session.differences(looked), strict=True):
             if not self._settle(running, index, difference):
@@ -183,14 +185,25 @@ class Stepping:
         if hopeful:
             self._replay(running, hopeful)
 
+    def _note_stands(self, running: _Running, looked: list[int]) -> None:
+        session = self.session
+        for index in looked:
+            if session.trainable[index] and not session.tensors[index].requires_grad:
+                running.stands[index] = "frozen"
+        if not running.held.alone or running.held.stands != running.stands:
+            for index in running.held.indices:
+                session.gradient[index] = running.stands.get(index, "none")
+            running.held.stands = running.stands
+
     def _settle(self, running: _Running, index: int, difference: snapshots.Difference) -> bool:
         """Take a parameter that was moved by its gradient off the list: nothing more to learn about it."""
         session = self.session
         if not difference.changed:
             return False
-        session.note_move(index, in_step=True)
         if not self._by_gradient(running, index) or self._hardly(index, difference):
+            session.note_move(index, in_step=True)
             return False
+        session.step_moved[index] = True
         session.settled[index] = True
         session.unsettled.discard(index)
         session.last.pop(index, None)
@@ -251,14 +264,12 @@ class Stepping:
         if len(self.session.steps) >= EVENT_LIMIT:
             return
         words: dict[str, list[str]] = {}
-        fresh = window = 0
-        for index, stand in running.stands.items():
-            if stand == "fresh":
-                fresh += 1
-                kept = self.session.ledger.window[index]
-                window = max(window, kept.passes if kept else 0)
-            else:
-                words.setdefault(stand, []).append(self.session.slots[index].name)
+        fresh = list(running.stands)
+        if list(running.stands.values()).count("fresh") < len(fresh):
+            fresh = [index for index in fresh if running.stands[index] == "fresh"]
+            for index, stand in running.stands.items():
+                if stand != "fresh":
+                    words.setdefault(stand, []).append(self.session.slots[index].name)
         self.session.steps.append(
             StepEvent(
                 number=running.number,
@@ -267,10 +278,10 @@ class Stepping:
                 at=running.at,
                 lrs=running.held.lrs,
                 closure=running.closure,
-                fresh=fresh,
+                fresh=len(fresh),
                 gradients={word: tuple(names) for word, names in words.items()},
                 backward=self.session.ledger.backward,
-                window=window,
+                window=self.session.ledger.longest(fresh),
                 order=self.session.order,
             )
         )
@@ -325,26 +336,6 @@ class Stepping:
             moved=False,
             skipped=True,
         )
-
-
-def _step_frame() -> int:
-    """Return the identity of the frame of torch's wrapper around `step` that called the hook."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk a stack cheaply
-    while frame is not None:
-        if frame.f_code.co_filename.endswith("optimizer.py") and frame.f_code.co_name == "wrapper":
-            return id(frame)
-        frame = frame.f_back
-    return 0
-
-
-def _is_running(identity: int) -> bool:
-    """Tell whether that frame is still below us: a step that raised has left without a word."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
-    while frame is not None:
-        if id(frame) == identity:
-            return True
-        frame = frame.f_back
-    return identity == 0
 
 
 def _number(value: object) -> float | None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 _lock = threading.RLock()
 _watchers: tuple[Watcher, ...] = ()
+_overhearing: tuple[Watcher, ...] = ()  # these hear every event, whoever else does
 _undo: list[Callable[[], None]] = []
 _local = threading.local()
 
@@ -47,21 +48,29 @@ def attach(watcher: Watcher) -> None:
     """Let `watcher` hear every event from now on."""
     global _watchers  # noqa: PLW0603 - the one list of listeners, replaced whole
     with _lock:
-        if not _watchers:
-            _connect()
+        _connect_once()
         _watchers = (*_watchers, watcher)
     _own().append(watcher)
 
 
+def overhear(watcher: Watcher) -> None:
+    """Let `watcher` hear every event of every thread, also those that belong to a watch of the user's."""
+    global _overhearing  # noqa: PLW0603 - see attach
+    with _lock:
+        _connect_once()
+        _overhearing = (*_overhearing, watcher)
+
+
 def detach(watcher: Watcher) -> None:
     """Let `watcher` go; the last one to go takes every hook and patch along."""
-    global _watchers  # noqa: PLW0603 - see attach
+    global _watchers, _overhearing  # noqa: PLW0603 - see attach
     own = _own()
     if watcher in own:
         own.remove(watcher)
     with _lock:
         _watchers = tuple(other for other in _watchers if other is not watcher)
-        if not _watchers:
+        _overhearing = tuple(other for other in _overhearing if other is not watcher)
+        if not _watchers and not _overhearing:
             while _undo:
                 _undo.pop()()
 
@@ -77,7 +86,8 @@ def _listeners() -> Sequence[Watcher]:
     """An event belongs to the watches of its thread; a thread without any serves all of them."""
     if getattr(_local, "muted", False):
         return ()
-    return getattr(_local, "stack", None) or _watchers
+    mine = getattr(_local, "stack", None) or _watchers
+    return (*mine, *_overhearing) if _overhearing else mine
 
 
 @contextmanager
@@ -100,13 +110,18 @@ def _tell(method: str, *args: Any, **kwargs: Any) -> list[tuple[Watcher, object]
     return answers
 
 
+def _connect_once() -> None:
+    if not _watchers and not _overhearing:
+        _connect()
+
+
 def _connect() -> None:
     import torch
 
     quiet = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
     _connect_steps(quiet)
-    if not _connect_engine():
-        _connect_backward_methods()
+    if not _connect_engine(quiet):
+        _connect_backward_methods(quiet)
     _connect_scaler()
 
 
@@ -139,7 +154,7 @@ def _swap(owner: Any, name: str, new: Any) -> None:
     _undo.append(undo)
 
 
-def _connect_engine() -> bool:
+def _connect_engine(quiet: Callable[..., Any]) -> bool:
     """Replace the one function through which every backward pass of Python goes, under both names."""
     import torch.autograd as outer
     import torch.autograd.graph as inner
@@ -156,12 +171,14 @@ def _connect_engine() -> bool:
             _tell("differentiated", args[3])
         return original(roots, *args, **kwargs)
 
+    # a backward pass inside a compiled step must not be traced together with what we note of it
+    run = quiet(run)
     _swap(outer, "_engine_run_backward", run)
     _swap(inner, "_engine_run_backward", run)
     return True
 
 
-def _connect_backward_methods() -> None:
+def _connect_backward_methods(quiet: Callable[..., Any]) -> None:
     """The fallback for a torch without the private name: the two public functions."""
     import torch
 
@@ -179,8 +196,8 @@ def _connect_backward_methods() -> None:
             return function(tensors, *args, **kwargs)
         return _around(tensors, lambda: function(tensors, *args, **kwargs))
 
-    _swap(torch.Tensor, "backward", backward)
-    _swap(torch.autograd, "backward", backward_all)
+    _swap(torch.Tensor, "backward", quiet(backward))
+    _swap(torch.autograd, "backward", quiet(backward_all))
 
 
 def _around(roots: Any, run: Callable[[], Any]) -> Any:

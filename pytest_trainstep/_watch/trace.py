@@ -20,6 +20,7 @@ LIMIT = 2**30  # bytes of tensors that are kept to follow them; after that the t
 _ESCAPES = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__index__"}
 _ARRAYS = {"numpy", "tolist", "__array__"}
 _RETURNS = {"tensor", "as_tensor", "scalar_tensor", "full", "new_tensor", "full_like", "new_full"}
+_SHAPES = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_empty"}
 _FLAT = {"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "round_", "floor_", "sign_"}
 _UPDATES = {"sub", "__sub__", "__rsub__", "rsub", "add", "__add__", "__radd__", "addcmul", "lerp", "addcdiv"}
 _LOGGING = {*_ESCAPES, "detach", "data", "cpu", "clone", "backward", "isfinite", "isnan", "requires_grad"}
@@ -129,7 +130,8 @@ class Tracer(TorchFunctionMode):
         self._note_outputs(name, inputs, list(_tensors([result])))
 
     def _note_outputs(self, name: str, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
-        marks, connected = self._gather(inputs)
+        # of these only the shape goes on, no value
+        marks, connected = self._gather([] if name in _SHAPES else inputs)
         if not outputs and name in _ESCAPES:
             self._note_escape(name, marks)
         if name in _RETURNS and self._escaped:

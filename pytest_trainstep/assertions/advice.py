@@ -19,6 +19,17 @@ _ADVICE = (
         "trainstep: GradScaler found no gradient at all: call scaler.scale(loss).backward() before scaler.step(optimizer).",
     ),
     (
+        "but _scale is None",
+        (
+            "trainstep: the loss was never scaled: call scaler.scale(loss).backward() before scaler.step(optimizer)"
+            " (and before scaler.unscale_)."
+        ),
+    ),
+    (
+        "_scale is None in unscale_",
+        "trainstep: the loss was never scaled: call scaler.scale(loss).backward() before scaler.unscale_(optimizer).",
+    ),
+    (
         "missing 1 required positional argument: 'closure'",
         (
             "trainstep: this optimizer evaluates the loss itself: pass optimizer.step(closure), where closure clears the"
@@ -26,7 +37,7 @@ _ADVICE = (
         ),
     ),
     (
-        "has been called since the last update()",
+        "step() has already been called since the last update()",
         "trainstep: call scaler.update() once after each scaler.step(optimizer).",
     ),
     (

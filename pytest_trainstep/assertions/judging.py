@@ -45,6 +45,7 @@ def failing(
         TrainStepUsageError: A pattern fits nothing; there is no parameter at all.
     """
     settings = _settings.current()
+    _refuse_strings(only=only, frozen=frozen)
     only = settings.only if only is None else tuple(only)
     frozen = (*frozen, *settings.frozen)
     ratio = min_update if min_update is not None else settings.min_update or 0.0
@@ -56,6 +57,7 @@ def failing(
     excused = (*frozen, *settings.ini_frozen)
     judged = [row for row in rows if _covered(row, only) and not patterns.matches(row, excused)]
     judged = judged or _nothing_trainable(rows, record, only, excused)
+    _refuse_without_values(judged)
     failed = [row for row in judged if _failed(row, ratio)]
     return failed + _idle_groups(rows, record, excused, failed), judged
 
@@ -66,15 +68,30 @@ def check_patterns(rows: Sequence[ParameterRecord], **given: Sequence[str]) -> N
     Raises:
         TrainStepUsageError: With the nearest names.
     """
+    _refuse_strings(**given)
     names = [row.name for row in rows]
     for argument, wanted in given.items():
-        if isinstance(wanted, str):
-            msg = f"{argument} must be a list of patterns, not the string {wanted!r}: write [{wanted!r}]"
-            raise TrainStepUsageError(msg)
         for pattern in patterns.unmatched(wanted, rows):
             near = ", ".join(patterns.nearest(pattern, names))
             msg = f"{argument}={pattern!r} matches no parameter; nearest: {near}"
             raise TrainStepUsageError(msg)
+
+
+def _refuse_strings(**given: Sequence[str] | None) -> None:
+    for argument, wanted in given.items():
+        if isinstance(wanted, str):
+            msg = f"{argument} must be a list of patterns, not the string {wanted!r}: write [{wanted!r}]"
+            raise TrainStepUsageError(msg)
+
+
+def _refuse_without_values(judged: Sequence[ParameterRecord]) -> None:
+    names = [row.name for row in judged if row.device == "meta"]
+    if names:
+        msg = (
+            f"{plural(len(names), 'parameter')} on the meta device (first: {names[0]}) have no values, so nothing can be"
+            " seen to change: materialise the model (to_empty, then initialise) before the step"
+        )
+        raise TrainStepUsageError(msg)
 
 
 def _covered(row: ParameterRecord, only: Sequence[str] | None) -> bool:
@@ -115,7 +132,8 @@ def _failed(row: ParameterRecord, min_update: float) -> bool:
         return True
     if moved_without_gradient(row) or hardly_moved(row):
         return True
-    return bool(min_update) and (row.update_ratio or 0.0) < min_update
+    # weights that were all 0 have no ratio: any update of them is large enough
+    return bool(min_update) and row.update_ratio is not None and row.update_ratio < min_update
 
 
 def moved_without_gradient(row: ParameterRecord) -> bool:
@@ -151,6 +169,7 @@ def weights_frozen(record: StepRecord, *, only: Sequence[str] | None, buffers: b
     """Raise `WeightsNotFrozen` if a judged parameter moved."""
     __tracebackhide__ = True
     settings = _settings.current()
+    _refuse_strings(only=only)
     only = settings.only if only is None else tuple(only)
     rows = [row for row in record.parameters.values() if row.registered]
     check_patterns(rows, only=only or ())

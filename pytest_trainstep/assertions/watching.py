@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from pytest_trainstep._errors import TrainStepUsageError
+from pytest_trainstep._errors import GradientsNotFlowing, GradientsNotFresh, StepNotFinite, TrainStepUsageError
 from pytest_trainstep._record import StepRecord
 from pytest_trainstep._watch import warmup
 from pytest_trainstep._watch.closing import Closing
 from pytest_trainstep._watch.session import Session
 
-from . import advice, judging
+from . import advice, judging, verdicts
 
 
 class Watched:
@@ -65,6 +65,69 @@ class Watched:
         """
         __tracebackhide__ = True
         return judging.weights_frozen(self.record, only=only, buffers=buffers, msg=msg)
+
+    def assert_gradients_flow(
+        self, *, only: Sequence[str] | None = None, unused: Sequence[str] = (), msg: str | None = None
+    ) -> StepRecord:
+        """As `pytest_trainstep.assert_gradients_flow`, as far as the steps tell what came.
+
+        Raises:
+            GradientsNotFlowing: A judged parameter received no gradient, or zeros at every step.
+            TrainStepUsageError: A pattern fits nothing, or there is nothing to judge.
+        """
+        __tracebackhide__ = True
+        failed, judged = verdicts.not_flowing(self.record, only=only, unused=unused)
+        finding = verdicts.gradients_flow(failed, judged, self.record, msg=msg)
+        if finding is not None:
+            raise GradientsNotFlowing(finding)
+        return self.record
+
+    def assert_gradients_fresh(self, *, kept: Sequence[str] = (), msg: str | None = None) -> StepRecord:
+        """As `pytest_trainstep.assert_gradients_fresh`, about gradients that an earlier step had used.
+
+        What another loss or an unfinished window left over is not told from here: that takes the assertion, which
+        knows where a step begins.
+
+        Raises:
+            GradientsNotFresh: An optimizer step used them once more.
+            TrainStepUsageError: A pattern fits nothing.
+        """
+        __tracebackhide__ = True
+        finding = verdicts.gradients_fresh(self.record, kept=kept, msg=msg)
+        if finding is not None:
+            raise GradientsNotFresh(finding)
+        return self.record
+
+    def assert_step_finite(self, *, gradients: bool = True, msg: str | None = None) -> StepRecord:
+        """As `pytest_trainstep.assert_step_finite`; the operation is named by the assertion only.
+
+        Raises:
+            StepNotFinite: A loss, a gradient that was used, or a weight was NaN or infinite.
+        """
+        __tracebackhide__ = True
+        finding = verdicts.step_finite(self.record, gradients=gradients, msg=msg)
+        if finding is not None:
+            raise StepNotFinite(finding)
+        return self.record
+
+    def assert_step_sound(
+        self,
+        *,
+        frozen: Sequence[str] = (),
+        unused: Sequence[str] = (),
+        skip: Mapping[str, str] | None = None,
+        msg: str | None = None,
+    ) -> StepRecord:
+        """As `pytest_trainstep.assert_step_sound`, without the checks of order and direction.
+
+        Raises:
+            StepNotSound: A check for which the record suffices found something.
+            TrainStepUsageError: A pattern fits nothing; `skip` names no check, or gives no reason.
+        """
+        from . import sound
+
+        __tracebackhide__ = True
+        return sound.judge(self.record, frozen=frozen, unused=unused, skip=skip, msg=msg)
 
 
 def watch(model: Any = None, *, params: Any = None, buffers: bool = False) -> AbstractContextManager[Watched]:

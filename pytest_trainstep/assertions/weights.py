@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -129,14 +130,25 @@ def assert_weights_frozen(
     return judging.weights_frozen(record, only=only, buffers=buffers, msg=msg)
 
 
-def steps_of(step_fn: object, steps: object, *, default: int) -> int:
+_LAZY = {
+    "a generator function (it has a yield)": inspect.isgeneratorfunction,
+    "an async function": inspect.iscoroutinefunction,
+    "an async generator function": inspect.isasyncgenfunction,
+}
+
+
+def steps_of(step_fn: object, steps: object, *, default: int, what: str = "step_fn") -> int:
     """Check `step_fn` and settle how often it runs.
 
     Raises:
         TrainStepUsageError: It is not callable; `steps` is not a whole number above 0.
     """
     if not callable(step_fn):
-        msg = f"step_fn must be callable without arguments, not {type(step_fn).__name__}: pass the function, not its result"
+        msg = f"{what} must be callable without arguments, not {type(step_fn).__name__}: pass the function, not its result"
+        raise TrainStepUsageError(msg)
+    lazy = next((word for word, is_one in _LAZY.items() if is_one(step_fn)), None)
+    if lazy is not None:
+        msg = f"step_fn must run when it is called, but calling {lazy} runs nothing: wrap it in a function that runs it"
         raise TrainStepUsageError(msg)
     if steps is None:
         steps = _settings.current().steps

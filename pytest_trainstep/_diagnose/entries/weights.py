@@ -6,11 +6,21 @@ from pytest_trainstep._diagnose.catalogue import Entry
 
 _UPDATE = ("assert_weights_update",)
 _FROZEN = ("assert_weights_frozen",)
+_ALSO_FLOW = {
+    "detached",
+    "gradients-cleared",
+    "no-backward",
+    "other-model-trained",
+    "requires-grad-false",
+    "unused",
+    "zero-gradient",
+}
 _EXCUSE = "pass frozen=[patterns] for the parameters that are meant to stand still."
 
 
 def _cause(name: str, fault: str, example: str, fix: str, on_purpose: str = _EXCUSE) -> Entry:
-    return Entry(name=name, claims=_UPDATE, fault=fault, example=example, fix=fix, on_purpose=on_purpose)
+    claims = (*_UPDATE, "assert_gradients_flow") if name in _ALSO_FLOW else _UPDATE
+    return Entry(name=name, claims=claims, fault=fault, example=example, fix=fix, on_purpose=on_purpose)
 
 
 ENTRIES: tuple[Entry, ...] = (

@@ -1,0 +1,213 @@
+"""What runs in the process of the tests: tells the ear which test is running, and puts what it heard on the report."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_trainstep import _settings, _torch_import
+from pytest_trainstep._diagnose import audit
+from pytest_trainstep._heard import Subject
+
+from . import blame
+from .guard import Notes
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_trainstep._watch.overhear import Overhearer
+
+    from . import Asked
+
+FIELD = "trainstep_audit"
+"""The attribute of a teardown report that carries what was heard: kind, id and a line of JSON for each subject."""
+
+NOTES = "trainstep_audit_notes"
+"""Where a worker leaves the notes that no report has taken along."""
+
+
+class Listener:
+    """Hooks around each test. It never imports torch: the ear is attached when somebody else does."""
+
+    def __init__(self, config: pytest.Config, asked: Asked) -> None:
+        self.notes = Notes()
+        self._config = config
+        self._fails = asked.mode == "fail"
+        self._pictures = any(path.suffix in (".html", ".json") for path in asked.paths)
+        self._pictures = self._pictures or config.pluginmanager.hasplugin("html")
+        self._properties = bool(config.getoption("xmlpath", None))
+        self._ear: Overhearer | None = None
+        self._open: list[Subject] = []
+        self._fixtures: list[Subject] = []
+        self._attempts = 0
+        self._outcome = ""
+        self._forget = _torch_import.when_torch_is_imported(self._torch_arrived)
+
+    def _torch_arrived(self) -> None:
+        from pytest_trainstep._watch.overhear import Overhearer
+
+        with self.notes.guard("attach"):
+            self._ear = self._ear or Overhearer(pictures=self._pictures)
+            self._ear.install()
+            for subject in self._open:
+                self._ear.open(subject)
+
+    def pytest_sessionfinish(self) -> None:
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput[NOTES] = self.notes.drain()
+
+    def pytest_unconfigure(self) -> None:
+        with self.notes.guard("unconfigure"):
+            self._forget()
+            if self._ear is not None:
+                self._ear.remove()
+
+    # -- what runs -------------------------------------------------------------------------
+
+    def _begin(self, subject: Subject) -> None:
+        self._open.append(subject)
+        if self._ear is not None:
+            self._ear.open(subject)
+
+    def _end(self) -> Subject:
+        subject = self._open.pop()
+        return subject if self._ear is None else self._ear.close(subject)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        self._attempts = 0
+        try:
+            return (yield)
+        finally:
+            for _ in tuple(self._open):  # a test that was stopped in the middle
+                with self.notes.guard("protocol"):
+                    self._end()
+            self._open.clear()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        with self.notes.guard("setup"):
+            self._attempts += 1
+            self._outcome, self._fixtures = "passed", []
+            self._begin(Subject(id=item.nodeid, at=_place(item), attempts=self._attempts))
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        wide = fixturedef.scope != "function"
+        if not wide:
+            return (yield)
+        began = False
+        with self.notes.guard("fixture setup"):
+            self._begin(_fixture(fixturedef))
+            began = True
+        try:
+            return (yield)
+        finally:
+            if began:
+                with self.notes.guard("fixture setup"):
+                    heard = self._end()
+                    if heard.optimizers:
+                        self._fixtures.append(heard)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        result = yield
+        if self._fails:
+            error = None
+            with self.notes.guard("call"):
+                error = self._blame()
+            if error is not None:
+                blame.at_the_line(error, item)
+        return result
+
+    def _blame(self) -> audit.Verdict | None:
+        """Return what fails this test, if something does."""
+        if self._ear is None or _settings.current().audit == "off":
+            return None
+        heard = [self._ear.so_far(), *self._fixtures]
+        found = [verdict for subject in heard if subject is not None for verdict in audit.verdicts(subject)]
+        return next((verdict for verdict in found if verdict.fails), None)
+
+    # -- what is reported ------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        heard: list[Subject] = []
+        if call.when == "teardown":
+            with self.notes.guard("teardown"):
+                heard = self._heard(item, crashed=call.excinfo is not None)
+        report = yield
+        with self.notes.guard("report"):
+            if call.when != "teardown":
+                self._outcome = _worse(self._outcome, report)
+            else:
+                self._deliver(report, heard, item)
+        return report
+
+    def _heard(self, item: pytest.Item, *, crashed: bool) -> list[Subject]:
+        if not self._open:
+            return []
+        subject = self._end()
+        subject.outcome = "error" if crashed else self._outcome
+        if _settings.current().audit == "off":
+            subject.excuse = _settings.current().reason
+        if self._properties and subject.optimizers:
+            found = audit.verdicts(subject)
+            item.user_properties += [
+                ("trainstep.audit.steps", subject.steps),
+                ("trainstep.audit.noop_steps", sum(one.noop_steps for one in subject.optimizers)),
+                ("trainstep.audit.causes", ", ".join(verdict.cause for verdict in found)),
+            ]
+        worth = subject.optimizers or subject.notes or subject.excuse is not None
+        return [*([subject] if worth else []), *self._fixtures]
+
+    def _deliver(self, report: pytest.TestReport, heard: list[Subject], item: pytest.Item) -> None:
+        notes = self.notes.drain()
+        if notes and not heard:
+            heard = [Subject(id=item.nodeid, at=_place(item), attempts=self._attempts)]
+        if not heard:
+            return
+        heard[0].notes += notes
+        setattr(report, FIELD, [(subject.kind, subject.id, subject.dumps()) for subject in heard])
+        found = [verdict for subject in heard if subject.excuse is None for verdict in audit.verdicts(subject)]
+        failing = [verdict for verdict in found if verdict.fails]
+        if self._fails and failing and report.passed and heard[0].outcome == "passed":
+            # what was trained in a fixture's teardown: the test itself is over
+            report.outcome, report.longrepr = "failed", str(failing[0].finding)
+        if found and self._config.pluginmanager.hasplugin("html"):
+            from pytest_trainstep._report import extras
+
+            extras.add(report, heard)
+
+
+def _worse(outcome: str, report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return "xfailed" if report.skipped else "xpassed"
+    if report.passed:
+        return outcome
+    if report.skipped:
+        return "skipped"
+    return "failed" if report.when == "call" else "error"
+
+
+def _place(item: pytest.Item) -> str:
+    path, line, _ = item.location
+    return path if line is None else f"{path}:{line + 1}"
+
+
+def _fixture(fixturedef: pytest.FixtureDef[Any]) -> Subject:
+    name = "::".join(part for part in (fixturedef.baseid, fixturedef.argname) if part)
+    at = ""
+    code = getattr(inspect.unwrap(fixturedef.func), "__code__", None)
+    if code is not None:
+        path = code.co_filename
+        inside = path.startswith(os.getcwd() + os.sep)  # noqa: PTH109 - a string is wanted
+        at = f"{os.path.relpath(path) if inside else os.path.basename(path)}:{code.co_firstlineno}"  # noqa: PTH119 - as above
+    return Subject(id=f"{name} ({fixturedef.scope} fixture)", kind="fixture", at=at)

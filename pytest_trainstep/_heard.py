@@ -1,0 +1,195 @@
+"""The words of the audit: what the optimizers did in one test, as plain numbers and strings. JSON both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """One parameter group of an optimizer, over all its steps in a test.
+
+    Attributes:
+        tensors, elements: How many it holds.
+        frozen: How many of its tensors did not require a gradient, at the last step that was looked at.
+        updated: One of its elements moved in a step; None when no step could be looked at.
+        lr: Smallest and largest learning rate at its steps; None where it has none.
+        stands: How the gradients of its tensors stood at the no-op steps that were looked at, counted:
+            none, cleared, zero, non-finite, frozen, usable.
+        wrote: What a float64 replay says about a no-op step with usable gradients:
+            underflow, would-move, writes-nothing, unknown, or empty.
+        stuck: Names of some of the tensors.
+    """
+
+    tensors: int = 0
+    elements: int = 0
+    frozen: int = 0
+    updated: bool | None = False
+    lr: tuple[float, float] | None = None
+    lr_zero: int = 0
+    stands: dict[str, int] = field(default_factory=dict)
+    wrote: str = ""
+    smallest_lr: float | None = None
+    dtype: str = "float32"
+    closure_helps: bool = False
+    grad_max: float | None = None
+    stuck: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Curve:
+    """One parameter in the picture: its update ratio (None: it did not move) and gradient at a few steps."""
+
+    name: str
+    shape: tuple[int, ...] = ()
+    points: list[tuple[int, float | None, float | None]] = field(default_factory=list)
+    """Number of the step, update/weight ratio, RMS of the gradient."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Heard:
+    """One optimizer, or several that were built at one line and fared alike, in one test.
+
+    Attributes:
+        objects: How many optimizers this stands for; the numbers are sums over them, the groups are the worst one's.
+        steps, noop_steps: Calls of `step`, and those in which no element of it moved.
+        skipped: Steps that a gradient scaler left out.
+        reused: Steps that used a gradient which an earlier step had used up.
+        leftover: Steps whose gradient held an earlier step's gradient and a new one.
+        non_finite: A weight was NaN or infinite after a step.
+        orphans: Tensors that never had a gradient and that nothing but the optimizer holds.
+        backward_before, backward_after: Backward passes in this test before its first step, and after it.
+        built_here: It was built in this test.
+        reached: Its tensors received gradients in this test, and no other optimizer that stepped holds them.
+        closure, closure_backward: It was given a closure; the closure ran a backward pass.
+        unobserved: Why its steps cannot be heard, if they cannot.
+    """
+
+    name: str
+    built_at: str | None = None
+    stepped_at: str | None = None
+    objects: int = 1
+    steps: int = 0
+    noop_steps: int = 0
+    skipped: int = 0
+    reused: int = 0
+    leftover: int = 0
+    non_finite: bool = False
+    orphans: int = 0
+    tensors: int = 0
+    backward_before: int = 0
+    backward_after: int = 0
+    built_here: bool = False
+    reached: bool = False
+    closure: bool = False
+    closure_backward: bool = False
+    unobserved: str | None = None
+    groups: list[Group] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+
+    @property
+    def never(self) -> bool:
+        """It was stepped, and no group of it ever moved."""
+        groups = [group for group in self.groups if group.tensors]
+        return (self.steps > 0 or self.skipped > 0) and bool(groups) and all(one.updated is False for one in groups)
+
+
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """A test, or a fixture of a wider scope, and the optimizers that were heard in it."""
+
+    id: str
+    kind: str = "test"  # test, fixture
+    at: str = ""  # file:line
+    outcome: str = ""  # passed, failed, skipped, error
+    attempts: int = 1
+    backwards: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    optimizers: list[Heard] = field(default_factory=list)
+    excuse: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Return the number of optimizer steps."""
+        return sum(one.steps for one in self.optimizers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dictionaries and lists, without NaN."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Subject:
+        """Rebuild what `to_json` returned."""
+        optimizers = [_heard(row) for row in data.get("optimizers", ())]
+        losses = [(number, float(value)) for number, value in data.get("losses", ())]
+        return cls(**{**data, "optimizers": optimizers, "losses": losses})
+
+    def dumps(self) -> str:
+        """Return one line of JSON, for `loads` only: what is as it usually is, is left out."""
+        return json.dumps(_lean(self), separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, line: str) -> Subject:
+        """Undo `dumps`."""
+        return cls.from_json(json.loads(line))
+
+
+def _heard(row: Mapping[str, Any]) -> Heard:
+    groups = [
+        Group(**{**one, "lr": _pair(one.get("lr")), "stuck": tuple(one.get("stuck", ()))})
+        for one in row.get("groups", ())
+    ]
+    curves = [
+        Curve(
+            name=one["name"],
+            shape=tuple(one.get("shape", ())),
+            points=[(step, _number(ratio), _number(grad)) for step, ratio, grad in one.get("points", ())],
+        )
+        for one in row.get("curves", ())
+    ]
+    return Heard(**{**row, "groups": groups, "curves": curves})
+
+
+def _pair(value: Sequence[float | str] | None) -> tuple[float, float] | None:
+    return None if value is None else (float(value[0]), float(value[1]))
+
+
+@functools.cache
+def _usual(kind: type) -> tuple[tuple[str, object], ...]:
+    """Return the fields of a class, and what each is when nothing was said."""
+    return tuple(
+        (one.name, one.default_factory() if one.default_factory is not dataclasses.MISSING else one.default)
+        for one in dataclasses.fields(kind)
+    )
+
+
+def _lean(value: Any) -> Any:  # noqa: ANN401 (it passes through)
+    if isinstance(value, Subject | Heard | Group | Curve):
+        kind: type = type(value)
+        pairs = ((name, getattr(value, name), usual) for name, usual in _usual(kind))
+        return {name: _lean(mine) for name, mine, usual in pairs if mine != usual}
+    if isinstance(value, list):
+        return [_lean(item) for item in value]
+    return value
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (it passes through)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

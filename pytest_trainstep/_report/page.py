@@ -1,0 +1,67 @@
+"""The HTML report: one file that needs nothing else, written test by test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_trainstep._diagnose.because import number
+from pytest_trainstep._heard import Group, Heard, Subject
+
+from . import svg
+from .data import finding, header
+from .summary import Run, judged, summarise
+from .text import headline
+
+PICTURES = 300  # tests without a finding that get one; those with a finding all do
+_HERE = Path(__file__).parent
+
+
+def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
+    """Fill the template, one row at a time."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["lr"] = _lr
+    template = environment.from_string(_HERE.joinpath("page.html").read_text(encoding="utf-8"))
+    summary = summarise(subjects)
+    yield from template.generate(
+        head=header(run, summary),
+        headline=headline(summary),
+        style=_HERE.joinpath("page.css").read_text(encoding="utf-8"),
+        script=_HERE.joinpath("page.js").read_text(encoding="utf-8"),
+        causes=summary.causes.most_common(),
+        rows=_rows(subjects),
+    )
+
+
+def _rows(subjects: Iterable[Subject]) -> Iterator[dict[str, Any]]:
+    drawn = 0
+    for subject in subjects:
+        found = [finding(verdict) for verdict in judged(subject)]
+        drawn += not found
+        yield {
+            "subject": subject,
+            "findings": found,
+            "causes": list(dict.fromkeys(cause for one in found for cause in one["causes"])),
+            "fails": any(one["fails"] for one in found),
+            "noops": sum(one.noop_steps for one in subject.optimizers),
+            "pictures": _pictures(subject) if found or drawn <= PICTURES else [],
+        }
+
+
+def _pictures(subject: Subject) -> list[str]:
+    drawings = [picture for heard in subject.optimizers[:4] for picture in (svg.ratios(heard), svg.gradients(heard))]
+    return [picture for picture in (*drawings, svg.losses(subject.losses)) if picture]
+
+
+def _lr(thing: Heard | Group) -> str:
+    groups = thing.groups if isinstance(thing, Heard) else [thing]
+    known = [group.lr for group in groups if group.lr is not None]
+    if not known:
+        return "-"
+    low, high = min(lr[0] for lr in known), max(lr[1] for lr in known)
+    return number(low) if low == high else f"{number(low)} to {number(high)}"

@@ -1,0 +1,312 @@
+"""One optimizer, followed through one test: its steps, what moved, and why something did not."""
+
+from __future__ import annotations
+
+import math
+import sys
+import weakref
+from typing import Any
+
+import torch
+
+from pytest_trainstep._heard import Group, Heard
+
+from . import measures, origins, ratios, registry, shadow, sites
+from .kept import Kept
+from .witness import Witness
+
+_WITNESSES = 4  # groups whose gradient is followed
+_SCANS = 3  # backward passes after which gradients are looked for, of an optimizer that has not stepped
+_SOME = 8  # gradients that are looked at to see that any is not zero
+_STUCK = 6  # names of tensors that are kept
+
+
+class Following:
+    """Holds the optimizer weakly and its tensors only while a step runs."""
+
+    def __init__(self, optimizer: Any, *, built_here: bool, pictures: bool) -> None:
+        self.ref = weakref.ref(optimizer)
+        self.heard = Heard(name=type(optimizer).__name__, built_at=origins.birthplace(optimizer), built_here=built_here)
+        self.kept = Kept()
+        self.reached: set[int] = set()  # tensors that had a gradient after a backward pass
+        self.alive = False  # one of these gradients was not zero
+        self.lonely: set[int] | None = None  # tensors that never had a gradient at a step
+        self.pictures = pictures
+        self.clock = 0  # of the session, when its step was entered
+        self._witnesses: list[Witness] = []
+        self.entered = 0  # steps that were begun
+        self._depth = 0
+        self._frame = 0
+        self._scans = 0
+        self._verdict = ""
+        self._blind = False
+
+    @property
+    def waiting(self) -> bool:
+        """A group of it has not moved yet."""
+        return not self.entered or not self.kept.all_settled
+
+    # -- steps -----------------------------------------------------------------------------
+
+    def before_step(self, optimizer: Any, *, closure: bool, clock: int) -> None:
+        """Look at lr and gradients, and copy the weights."""
+        if self._depth and sites.is_running(self._frame):
+            self._depth += 1  # a `step` that calls `super().step()`: the outermost call is the step
+            return
+        self._depth, self._frame = 1, sites.step_frame()
+        try:
+            self._enter(optimizer, closure=closure, clock=clock)
+        except Exception:
+            self._blind = True  # whether it moves can no longer be told
+            raise
+
+    def _enter(self, optimizer: Any, *, closure: bool, clock: int) -> None:
+        heard = self.heard
+        if self.kept.read(optimizer.param_groups):
+            self._regroup(optimizer)
+        heard.stepped_at = heard.stepped_at or sites.here()
+        self.entered += 1  # it counts as a step when it has come back and was looked at
+        heard.closure = heard.closure or closure
+        for group, given in zip(heard.groups, optimizer.param_groups, strict=True):
+            _note_lr(group, given.get("lr"))
+        self._verdict = "" if closure else self._gradients(optimizer, clock)
+        self.kept.take(whole=self._pictured)
+
+    @property
+    def _pictured(self) -> bool:
+        return self.pictures and _power_of_two(self.heard.steps + 1)
+
+    def _regroup(self, optimizer: Any) -> None:
+        groups = optimizer.param_groups
+        self.heard.tensors = len(self.kept.params)
+        while len(self.heard.groups) < len(groups):
+            self.heard.groups.append(Group())
+        del self.heard.groups[len(groups) :]
+        for number, group in enumerate(self.heard.groups):
+            tensors = self.kept.group(number)
+            group.tensors, group.elements = len(tensors), sum(map(_numel, tensors))
+        self._witnesses = []
+
+    def _gradients(self, optimizer: Any, clock: int) -> str:
+        """Tell whether this step uses gradients that an earlier one has used."""
+        if not self._witnesses:
+            self._choose_witnesses(clock)
+        verdicts = [witness.verdict(optimizer) for witness in self._witnesses]
+        return next((verdict for verdict in verdicts if verdict), "")
+
+    def _choose_witnesses(self, clock: int) -> None:
+        for number in range(min(_WITNESSES, len(self.heard.groups))):
+            tensors = self.kept.group(number)
+            having = [i for i, tensor in enumerate(tensors) if tensor.is_leaf and tensor.grad is not None]
+            if having:
+                index = min(having, key=lambda i: tensors[i].numel())
+                known = clock if id(tensors[index]) in self.reached else 0  # else put there by hand, or long ago
+                self._witnesses.append(Witness(number, index, tensors[index], known))
+
+    def after_step(self, optimizer: Any, *, ran_backward: bool) -> None:
+        """See what moved; where nothing did, see why."""
+        if self._depth > 1:
+            self._depth -= 1
+            return
+        if not self._depth:
+            return
+        self._depth = 0
+        try:
+            self._leave(optimizer, ran_backward=ran_backward)
+        except Exception:
+            self._blind = True
+            self.kept.release(moved=True)
+            raise
+
+    def _leave(self, optimizer: Any, *, ran_backward: bool) -> None:
+        heard, pictured = self.heard, self._pictured
+        moved = self.kept.compare()
+        heard.steps += 1
+        heard.closure_backward = heard.closure_backward or ran_backward
+        heard.reused += self._verdict == "reused"
+        heard.leftover += self._verdict == "leftover"
+        for witness in self._witnesses:
+            witness.sync(optimizer)
+            witness.consume()
+        if moved is False:
+            heard.noop_steps += 1
+        if pictured:
+            ratios.add(heard.curves, self.kept, heard.steps, self._label)
+        if _power_of_two(heard.steps) or (moved is False and heard.noop_steps < _SCANS):
+            self._look_closer(optimizer)
+        self.kept.release(moved=moved is not False)
+
+    def skip(self, optimizer: Any, *, reported: bool) -> None:
+        """A gradient scaler has left out its step; a fused optimizer has reported one all the same."""
+        heard = self.heard
+        if self.kept.read(optimizer.param_groups):
+            self._regroup(optimizer)
+        heard.skipped += 1
+        heard.stepped_at = heard.stepped_at or sites.here()
+        if reported and heard.noop_steps:
+            heard.steps -= 1
+            heard.noop_steps -= 1
+        for group, given in zip(heard.groups, optimizer.param_groups, strict=True):
+            _note_lr(group, given.get("lr"))
+        self.kept.release(moved=True)
+
+    # -- why -------------------------------------------------------------------------------
+
+    def _look_closer(self, optimizer: Any) -> None:
+        kept = self.kept
+        for number, group in enumerate(self.heard.groups):
+            group.updated = group.updated or kept.settled[number]
+            if not kept.settled[number]:
+                self._tally(optimizer, group, kept.group(number))
+        if not self.heard.non_finite:
+            self.heard.non_finite = not _finite([tensor.detach() for tensor in kept.params if _measurable(tensor)])
+        self._look_for_orphans(optimizer)
+
+    def _tally(self, optimizer: Any, group: Group, tensors: list[Any]) -> None:
+        """Count how the gradients of a group that has not moved stand at this step."""
+        group.frozen = sum(not tensor.requires_grad for tensor in tensors)
+        group.dtype = str(tensors[0].dtype).removeprefix("torch.") if tensors else group.dtype
+        usable = []
+        for tensor in tensors:
+            stand = self._stand(group, tensor)
+            group.stands[stand] = group.stands.get(stand, 0) + 1
+            if stand == "usable":
+                usable.append(tensor)
+        if not group.stuck:
+            numbers = {id(tensor): index for index, tensor in enumerate(self.kept.params)}
+            group.stuck = tuple(self._label(numbers[id(tensor)]) for tensor in tensors[:_STUCK])
+        if usable and not group.wrote and group.lr is not None and group.lr[1] != 0:
+            self._replay(optimizer, group, usable[:_STUCK])
+
+    def _stand(self, group: Group, tensor: Any) -> str:
+        grad = tensor.grad if tensor.is_leaf else None
+        if grad is None:
+            if not tensor.requires_grad:
+                return "frozen"
+            return "cleared" if id(tensor) in self.reached else "none"
+        if not _measurable(grad):
+            return "usable"
+        largest = measures.largest([grad])[0]
+        group.grad_max = max(group.grad_max or 0.0, largest) if math.isfinite(largest) else largest
+        if not math.isfinite(largest):
+            return "non-finite"
+        if largest:
+            return "usable"
+        return "cleared" if self.alive and id(tensor) in self.reached else "zero"
+
+    def _replay(self, optimizer: Any, group: Group, tensors: list[Any]) -> None:
+        verdicts = shadow.verdicts(optimizer, tensors)
+        group.wrote = verdicts[0].kind
+        group.closure_helps = any(verdict.closure_helps for verdict in verdicts)
+        lrs = [verdict.smallest_lr for verdict in verdicts if verdict.smallest_lr is not None]
+        group.smallest_lr = min(lrs, default=None)
+
+    def _look_for_orphans(self, optimizer: Any) -> None:
+        """Count tensors without any gradient that nobody but the optimizer holds."""
+        without = {
+            id(tensor)
+            for tensor in self.kept.params
+            if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
+        }
+        self.lonely = without if self.lonely is None else self.lonely & without
+        self.kept.params = []  # our own list would be one holder more
+        if self.lonely:
+            self.heard.orphans = count_orphans(optimizer, self.lonely)
+        elif self.heard.orphans:
+            self.heard.orphans = 0
+        self.kept.params = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+
+    def _label(self, index: int) -> str:
+        tensor = self.kept.params[index]
+        name = registry.name_of(tensor)
+        return name or f"#{index}"
+
+    # -- backward passes -------------------------------------------------------------------
+
+    def before_backward(self) -> None:
+        """See `taps.Watcher`."""
+        optimizer = self.ref()
+        if optimizer is not None:
+            for witness in self._witnesses:
+                witness.sync(optimizer)
+
+    def after_backward(self, clock: int) -> None:
+        """Note which tensors have a gradient now, as long as that may explain something."""
+        optimizer = self.ref()
+        if optimizer is None:
+            return
+        for witness in self._witnesses:
+            witness.grow(optimizer, clock)
+        if self._depth or not self.waiting or self._scans >= _SCANS * (8 if self.entered else 1):
+            return
+        self._scans += 1
+        fresh = [
+            tensor
+            for group in optimizer.param_groups
+            for tensor in group["params"]
+            if tensor.is_leaf and tensor.grad is not None and id(tensor) not in self.reached
+        ]
+        self.reached.update(map(id, fresh))
+        self.alive = self.alive or any(bool(one.grad.any()) for one in fresh[:_SOME] if _measurable(one.grad))
+
+    def close(self) -> Heard:
+        """Write down what is known at the end."""
+        heard, optimizer = self.heard, self.ref()
+        for group, settled in zip(heard.groups, self.kept.settled, strict=False):
+            group.updated = group.updated or settled or (None if self._blind else False)
+            if settled:
+                group.stands, group.stuck, group.wrote = {}, (), ""
+        if optimizer is not None and not heard.steps:
+            heard.tensors = sum(len(group["params"]) for group in optimizer.param_groups)
+        return heard
+
+
+def count_orphans(optimizer: Any, candidates: set[int]) -> int:
+    """Count those of the optimizer's tensors that nothing else in Python refers to."""
+    orphans = 0
+    for group in optimizer.param_groups:
+        for tensor in group["params"]:
+            if id(tensor) in candidates and registry.owner(tensor) is None:
+                held = 3 + (tensor in optimizer.state)  # the list, this loop, the call below
+                orphans += sys.getrefcount(tensor) <= held
+    return orphans
+
+
+def _note_lr(group: Group, value: object) -> None:
+    if not isinstance(value, int | float):
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            return
+        value = float(value)
+    low, high = group.lr or (value, value)
+    if group.lr is None or not low <= value <= high:
+        group.lr = (float(min(low, value)), float(max(high, value)))
+    group.lr_zero += value == 0
+
+
+def _finite(tensors: list[torch.Tensor]) -> bool:
+    norms = torch._foreach_norm(tensors) if tensors else ()  # noqa: SLF001 - as in ratios
+    pairs = zip(tensors, norms, strict=True)
+    # a norm may overflow where no element does
+    return all(math.isfinite(norm) or bool(torch.isfinite(tensor).all()) for tensor, norm in pairs)
+
+
+def _power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _numel(tensor: Any) -> int:
+    try:
+        return int(tensor.numel())
+    except Exception:  # noqa: BLE001 - a lazy parameter has no size yet
+        return 0
+
+
+def _measurable(tensor: Any) -> bool:
+    return (
+        tensor is not None
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and tensor.device.type != "meta"
+        and tensor.numel() > 0
+        and (tensor.dtype.is_floating_point or tensor.dtype.is_complex)
+    )

@@ -1,0 +1,26 @@
+"""The sum is clipped once, before the step."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+micro = list(zip(x.chunk(4), y.chunk(4), strict=True))
+
+
+def full_loss():
+    return nn.functional.cross_entropy(model(x), y)
+
+
+MAX_NORM = 0.1
+
+
+def step():
+    optimizer.zero_grad()
+    for part, labels in micro:
+        (nn.functional.cross_entropy(model(part), labels) / 4).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
+    optimizer.step()

@@ -1,0 +1,23 @@
+"""The window is stepped once, by two optimizers with a half each."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = [torch.optim.SGD(model[0].parameters(), lr=0.1), torch.optim.Adam(model[2].parameters(), lr=0.01)]
+
+micro = list(zip(x.chunk(4), y.chunk(4), strict=True))
+
+
+def full_loss():
+    return nn.functional.cross_entropy(model(x), y)
+
+
+def step():
+    model.zero_grad()
+    for part, labels in micro:
+        (nn.functional.cross_entropy(model(part), labels) / 4).backward()
+    for one in optimizer:
+        one.step()

@@ -1,0 +1,22 @@
+"""The sum over the batch is divided by its size."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+micro = list(zip(x.chunk(4), y.chunk(4), strict=True))
+
+
+def full_loss():
+    return nn.functional.cross_entropy(model(x), y)
+
+
+def step():
+    optimizer.zero_grad()
+    for part, labels in micro:
+        (nn.functional.cross_entropy(model(part), labels, reduction="sum") / 12).backward()
+    optimizer.step()

@@ -1,0 +1,18 @@
+"""Gradients are never cleared: they work like a momentum without friction, and the loss swings for ever."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+STEPS, BELOW = 60, 0.1
+model = nn.Linear(3, 1)
+x = torch.randn(8, 3)
+y = 3 * x.sum(1, keepdim=True)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+
+
+def step():
+    loss = functional.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()  # guilty: gradients-not-cleared
+    return loss.item()

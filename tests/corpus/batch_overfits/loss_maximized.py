@@ -1,0 +1,18 @@
+"""Backward from the negative of the loss."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+STEPS, BELOW = 60, 0.1
+model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 3))
+x, y = torch.randn(9, 4), torch.arange(9) % 3
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+
+def step():
+    optimizer.zero_grad()
+    loss = functional.cross_entropy(model(x), y)
+    (-loss).backward()  # guilty: loss-maximized
+    optimizer.step()
+    return loss.item()

@@ -1,0 +1,14 @@
+"""Gradients are switched off inside a function that is decorated."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+@torch.no_grad()
+def evaluate():
+    return model(x).mean().item()

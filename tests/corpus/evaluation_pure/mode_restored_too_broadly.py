@@ -1,0 +1,19 @@
+"""A frozen norm layer is kept in eval mode, and train() wakes it."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+model[1].eval()
+
+
+def evaluate():
+    model.eval()
+    with torch.no_grad():
+        score = model(x).mean().item()
+    model.train()  # guilty: mode-restored-too-broadly
+    return score

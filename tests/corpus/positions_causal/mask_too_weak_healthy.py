@@ -1,0 +1,21 @@
+"""The mask subtracts 1e9, and exp(-1e9) is 0."""
+
+import torch
+from torch import nn
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(20, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.out = nn.Linear(8, 20)
+
+    def forward(self, ids):
+        n, h = ids.shape[1], self.embed(ids)
+        mask = -1e9 * torch.ones(n, n).triu(1)
+        return self.out(self.attention(h, h, h, attn_mask=mask, need_weights=False)[0])
+
+
+model = Decoder()
+batch = torch.randint(0, 20, (2, 7))

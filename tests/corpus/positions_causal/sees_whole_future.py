@@ -1,0 +1,21 @@
+"""No mask at all."""
+
+import torch
+from torch import nn
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(20, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.out = nn.Linear(8, 20)
+
+    def forward(self, ids):
+        _n, h = ids.shape[1], self.embed(ids)
+        mask = None  # guilty: sees-whole-future
+        return self.out(self.attention(h, h, h, attn_mask=mask, need_weights=False)[0])
+
+
+model = Decoder()
+batch = torch.randint(0, 20, (2, 7))

@@ -1,0 +1,16 @@
+"""Accumulation: the clip runs in every micro-batch, and finds gradients each time."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x, y = torch.randn(8, 3), torch.randn(8, 1)
+
+
+def step():
+    optimizer.zero_grad()
+    for part in (slice(0, 4), slice(4, 8)):
+        (model(x[part]) - y[part]).square().mean().div(2).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+    optimizer.step()

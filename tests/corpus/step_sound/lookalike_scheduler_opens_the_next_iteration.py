@@ -1,0 +1,19 @@
+"""Every iteration but the first begins with the scheduler."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x, y = torch.randn(8, 3), torch.randn(8, 1)
+scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+calls = []
+
+
+def step():
+    if calls:
+        scheduler.step()
+    calls.append(1)
+    optimizer.zero_grad()
+    (model(x) - y).square().mean().backward()
+    optimizer.step()

@@ -1,0 +1,27 @@
+"""Clipping stands behind the step: the raw gradient was used."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def step():
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.05)  # guilty: clip-after-step
+
+
+def reference(copy):
+    def plain_step():
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters()))
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        with torch.no_grad():
+            for weight, gradient in zip(copy.parameters(), gradients, strict=True):
+                weight -= 0.1 * gradient * (0.05 / (norm + 1e-6)).clamp(max=1.0)
+
+    return plain_step

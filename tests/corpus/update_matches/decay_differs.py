@@ -1,0 +1,27 @@
+"""Decay is in the loss and in the optimizer."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.05)
+
+
+def step():
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss = loss + 0.025 * sum(weight.square().sum() for weight in model.parameters())  # guilty: decay-differs
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def reference(copy):
+    def plain_step():
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters()))
+        with torch.no_grad():
+            for weight, gradient in zip(copy.parameters(), gradients, strict=True):
+                weight -= 0.1 * (gradient + 0.05 * weight)
+
+    return plain_step

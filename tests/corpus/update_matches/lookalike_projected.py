@@ -1,0 +1,34 @@
+"""After the step the weights are scaled back; the reference does so too."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+STEPS = 3
+
+
+def project(net):
+    with torch.no_grad():
+        net[0].weight.copy_(torch.renorm(net[0].weight, p=2, dim=0, maxnorm=0.5))
+
+
+def step():
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    project(model)
+
+
+def reference(copy):
+    def plain_step():
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters()))
+        with torch.no_grad():
+            for weight, gradient in zip(copy.parameters(), gradients, strict=True):
+                weight -= 0.1 * gradient
+        project(copy)
+
+    return plain_step

@@ -1,0 +1,30 @@
+"""Gradients are divided by the loss scale by hand, and by the scaler once more."""
+
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+x, y = torch.randn(12, 4), torch.randint(0, 3, (12,))
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+
+def step():
+    optimizer.zero_grad()
+    scaler.scale(nn.functional.cross_entropy(model(x), y)).backward()
+    for weight in model.parameters():
+        weight.grad /= scaler.get_scale()  # guilty: loss-scale-wrong
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def reference(copy):
+    def plain_step():
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(copy(x), y), list(copy.parameters()))
+        with torch.no_grad():
+            for weight, gradient in zip(copy.parameters(), gradients, strict=True):
+                weight -= 0.1 * gradient
+
+    return plain_step

@@ -1,0 +1,15 @@
+"""The optimizer holds the backbone, and requires_grad keeps it still, decay or not: it has no gradient."""
+
+import torch
+from torch import nn
+
+model = nn.ModuleDict({"backbone": nn.Linear(3, 4), "head": nn.Linear(4, 1)})
+model["backbone"].requires_grad_(False)
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+x = torch.randn(6, 3)
+
+
+def step():
+    optimizer.zero_grad()
+    model["head"](model["backbone"](x)).square().mean().backward()
+    optimizer.step()

@@ -1,0 +1,20 @@
+"""One of four micro-batches: the step is due, but not yet."""
+
+import torch
+from torch import nn
+
+model = nn.Linear(3, 1)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+x, calls = torch.randn(6, 3), []
+
+
+def step():
+    calls.append(1)
+    (model(x).square().mean() / 4).backward()
+    if len(calls) % 4 == 0:  # guilty: accumulating
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+for _ in range(4):
+    step()

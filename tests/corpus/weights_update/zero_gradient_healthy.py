@@ -1,0 +1,27 @@
+"""Only one of the two factors begins at zero: the other one moves from the second step on."""
+
+import torch
+from torch import nn
+
+STEPS = 2
+
+
+class Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(3))
+        self.value = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return x * self.gate * self.value
+
+
+model = Gated()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x = torch.randn(4, 3)
+
+
+def step():
+    optimizer.zero_grad()
+    (model(x) - 1).square().sum().backward()
+    optimizer.step()
