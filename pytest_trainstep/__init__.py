@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_trainstep._record import StepRecord
     from pytest_trainstep.assertions import (
         Watched,
+        as_trainer,
         assert_accumulation_matches,
         assert_batch_overfits,
         assert_evaluation_pure,
@@ -99,6 +100,7 @@ __all__ = [
     "Watched",
     "WeightsNotFrozen",
     "WeightsNotUpdated",
+    "as_trainer",
     "assert_accumulation_matches",
     "assert_batch_overfits",
     "assert_evaluation_pure",
@@ -154,6 +156,7 @@ ROOMS = {
     "Watched": "assertions",
     "WeightsNotFrozen": "_errors",
     "WeightsNotUpdated": "_errors",
+    "as_trainer": "assertions",
     "assert_accumulation_matches": "assertions",
     "assert_batch_overfits": "assertions",
     "assert_evaluation_pure": "assertions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_an_entry_is_complete(entry):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_an_example_is_python(entry):
-    compile(entry.example, entry.name, "exec")
+    compile("def example(self):\n" + textwrap.indent(entry.example, "    ") + "\n    pass", entry.name, "exec")
 
 
 def test_every_rule_about_weights_has_an_entry():

@@ -15,6 +15,7 @@ from pytest_trainstep import (
     ResumeMismatch,
     RunsNotReproduced,
     TrainStepUsageError,
+    as_trainer,
     assert_resume_matches,
     assert_runs_reproduce,
 )
@@ -295,3 +296,12 @@ def test_a_training_that_does_not_repeat_cannot_be_judged():
 def test_a_trainer_without_state_dict_is_refused():
     with pytest.raises(TrainStepUsageError, match="state_dict"):
         assert_resume_matches(lambda: (nn.Linear(1, 1), lambda: None))
+
+
+def test_functions_make_a_trainer_that_can_be_resumed():
+    def make():
+        inner = Trainer()
+        return as_trainer(inner.model, inner.step, state_dict=inner.state_dict, load_state_dict=inner.load_state_dict)
+
+    assert_runs_reproduce(make, steps=2)
+    assert_resume_matches(make, steps=2)

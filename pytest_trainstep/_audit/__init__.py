@@ -20,9 +20,6 @@ class Asked(NamedTuple):
     paths: tuple[Path, ...]
 
 
-_ON = "on"  # the option without a mode: what the ini file says, else report
-
-
 def _mode(text: str) -> str:
     if text not in MODES:
         raise argparse.ArgumentTypeError(
@@ -39,7 +36,7 @@ def declare(parser: pytest.Parser) -> None:
         dest=INI,
         nargs="?",
         type=_mode,
-        const=_ON,
+        const=True,
         default=None,
         metavar="MODE",
         help=(
@@ -73,9 +70,10 @@ def asked(config: pytest.Config) -> Asked:
             raise pytest.UsageError(
                 f"--trainstep-report: {path.name!r} is no kind of report; valid are names that end in {', '.join(SUFFIXES)}"
             )
-    mode = config.getoption(INI) or said
-    if mode == _ON or (mode == "off" and paths):
-        mode = said if said != "off" else "report"
+    option = config.getoption(INI)
+    mode = option if isinstance(option, str) else said
+    if mode == "off" and (option is True or paths):
+        mode = "report"  # the option without a mode says only: on
     return Asked(mode, paths)
 
 

@@ -78,6 +78,7 @@ class Listener:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         self._attempts = 0
         try:
             return (yield)
@@ -89,6 +90,7 @@ class Listener:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         with self.notes.guard("setup"):
             self._attempts += 1
             self._outcome, self._fixtures = "passed", []
@@ -97,6 +99,7 @@ class Listener:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         wide = fixturedef.scope != "function"
         if not wide:
             return (yield)

@@ -88,7 +88,8 @@ def _measured(model: Any, step_fn: Callable[[], object], steps: int) -> dict[str
         "device": tensors[0].device.type,
         "dtype": str(tensors[0].dtype).removeprefix("torch."),
         "steps": [
-            {"loss": loss, "gradient": gradient, "update": update, "size": size, "lr": lr} for loss, gradient, update, size, lr in rows
+            {"loss": loss, "gradient": gradient, "update": update, "size": size, "lr": lr}
+            for loss, gradient, update, size, lr in rows
         ],
         "weights": seen.weights,
     }

@@ -131,7 +131,7 @@ class Stepping:
         """Note how the gradients stand; look at their values only where it can matter."""
         indices, unsettled = running.held.indices, self.session.unsettled
         running.stands = stands = dict(zip(indices, self.session.ledger.stands(indices), strict=True))
-        looked = [i for i, stand in stands.items() if i in unsettled and stand not in ("none", "cleared")] if unsettled else []
+        looked = [i for i in indices if i in unsettled and stands[i] not in ("none", "cleared")] if unsettled else []
         grads = [self.session.tensors[index].grad for index in looked]
         maxima = measures.largest([grad for grad in grads if grad is not None])
         for index, grad, largest in zip(looked, grads, maxima, strict=True):

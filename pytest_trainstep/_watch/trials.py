@@ -69,10 +69,12 @@ def same_number(one: float | None, other: float | None) -> bool:
 
 @dataclass(slots=True)
 class Pair:
-    """A trainer made of a model and a step, for `make_trainer` functions that return a pair."""
+    """A trainer made of a model and a step, and, to be resumed, of the two functions of a checkpoint."""
 
     model: Any
     step: Callable[[], object]
+    state_dict: Callable[[], Any] | None = None
+    load_state_dict: Callable[[Any], object] | None = None
 
 
 def build(make_trainer: Callable[[], Any]) -> Any:

@@ -15,6 +15,7 @@ from .matching import assert_accumulation_matches as assert_accumulation_matches
 from .matching import assert_update_matches as assert_update_matches
 from .memory import assert_memory_flat as assert_memory_flat
 from .resuming import assert_resume_matches as assert_resume_matches
+from .runs import as_trainer as as_trainer
 from .runs import assert_runs_reproduce as assert_runs_reproduce
 from .sound import assert_step_sound as assert_step_sound
 from .sound import parametrize_with_step_checks as parametrize_with_step_checks

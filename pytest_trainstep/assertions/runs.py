@@ -79,6 +79,38 @@ def assert_runs_reproduce(
         raise RunsNotReproduced(_finding(difference, investigation.causes(), count, msg))
 
 
+def as_trainer(
+    model: Any,
+    step: Callable[[], object],
+    *,
+    state_dict: Callable[[], Any] | None = None,
+    load_state_dict: Callable[[Any], object] | None = None,
+) -> trials.Pair:
+    """Make a trainer, as the claims about runs want it, of whatever trains.
+
+    For Lightning: `as_trainer(module, lambda: trainer.fit(module, loader))`; for transformers:
+    `as_trainer(trainer.model, trainer.train)`.
+
+    Args:
+        model: A module, or a mapping of names to modules.
+        step: What is called once for each step (one batch, one epoch, one `fit`).
+        state_dict: Returns a checkpoint; needed by `assert_resume_matches` only.
+        load_state_dict: Takes one; needed by `assert_resume_matches` only.
+
+    Returns:
+        An object with `.model`, `.step()`, `.state_dict()` and `.load_state_dict(state)`.
+
+    Example:
+        >>> import torch
+        >>> def make_trainer():
+        ...     torch.manual_seed(0)
+        ...     model = torch.nn.Linear(2, 1)
+        ...     return as_trainer(model, lambda: None)
+        >>> assert_runs_reproduce(make_trainer, steps=1)
+    """
+    return trials.Pair(model, step, state_dict, load_state_dict)
+
+
 class _Investigation:
     """Further runs, each with one thing changed, to find out what the result depends on."""
 

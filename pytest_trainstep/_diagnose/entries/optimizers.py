@@ -88,7 +88,7 @@ ENTRIES: tuple[Entry, ...] = (
     _property(
         "tolerates-empty-groups",
         "A group without parameters, or without any gradient, crashes the step or stops it before the other groups.",
-        "if not grads:\n    return loss  # the groups after this one are left out",
+        "for group in self.param_groups:\n    if not gradients_of(group):\n        break  # the groups after this one are left out",
         "go on to the next group: `continue`.",
     ),
     _property(

@@ -60,7 +60,7 @@ ENTRIES: tuple[Entry, ...] = (
     _cause(
         "recording-missing",
         "There is no recording, and this run may not make one (the default in CI).",
-        "pytest --trainstep-record=none",
+        "trainstep_recording.check(model, step)  # with --trainstep-record=none",
         "run the test once with --trainstep-record=new outside CI, and commit the file.",
     ),
 )
