@@ -59,7 +59,9 @@ def test_the_record_comes_back_when_the_claim_holds():
     assert {row.first_moved for row in record.parameters.values()} == {1}
 
 
-@pytest.mark.parametrize("value", [None, 1.0, "text", {"loss": 3}, [torch.ones(2)], object()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [None, 1.0, "text", {"loss": 3}, [torch.ones(2)], object()], ids=lambda value: type(value).__name__
+)
 def test_a_step_may_return_anything(value):
     model = net()
     step = trained(model)

@@ -74,7 +74,9 @@ def typed_namespace():
 
 
 def test_the_namespace_names_what_it_has_when_asked_for_something_else():
-    with pytest.raises(AttributeError, match=r"trainstep has no 'assert_wheights'; it has assert_.*assert_weights_frozen, "):
+    with pytest.raises(
+        AttributeError, match=r"trainstep has no 'assert_wheights'; it has assert_.*assert_weights_frozen, "
+    ):
         _namespace.TrainStep().assert_wheights  # noqa: B018
 
 

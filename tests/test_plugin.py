@@ -486,7 +486,9 @@ def test_a_wrong_marker_stops_a_distributed_run_too(project):
     result = project.runpytest_subprocess("-n1", "-p", "no:cacheprovider")
 
     assert result.ret != 0
-    result.stdout.fnmatch_lines(["*marker trainstep: unknown keyword 'stepz'; valid are steps, frozen, only, seed, audit, reason*"])
+    result.stdout.fnmatch_lines(
+        ["*marker trainstep: unknown keyword 'stepz'; valid are steps, frozen, only, seed, audit, reason*"]
+    )
 
 
 def test_the_marker_is_known_to_strict_suites(project):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,8 @@ class Stepping:
     """The part of a session that hears optimizer steps."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        # a cycle would keep the copies of the weights, and the model, until the garbage collector comes by
+        self.session: Session = weakref.proxy(session)
         self._stacks: dict[int, list[_Running]] = {}
 
     def _hold(self, optimizer: Any) -> Held:
