@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from pytest_trainstep._recording.fixture import Recording
+
 _ASKED = pytest.StashKey[_options.Asked]()
 _RECORDING = pytest.StashKey[_recording.RecordingSession]()
 _FORGET_TORCH = pytest.StashKey[Callable[[], bool]]()
@@ -178,7 +180,7 @@ def trainstep() -> TrainStep:
 
 
 @pytest.fixture(scope="session")
-def trainstep_recording(request: pytest.FixtureRequest) -> _recording.Recording:
+def trainstep_recording(request: pytest.FixtureRequest) -> Recording:
     """Regression tests of training itself: compare a seeded run with its recording beside the test.
 
     For example::
@@ -186,7 +188,9 @@ def trainstep_recording(request: pytest.FixtureRequest) -> _recording.Recording:
         def test_training_is_what_it_was(trainstep_recording):
             trainstep_recording.check(model, lambda: train_step(model, optimizer, batch), steps=5)
     """
-    return _recording.Recording(request.config.stash[_RECORDING])
+    from pytest_trainstep._recording.fixture import Recording
+
+    return Recording(request.config.stash[_RECORDING])
 
 
 @pytest.fixture(scope="session")

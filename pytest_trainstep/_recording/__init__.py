@@ -1,5 +1,7 @@
-"""Recorded runs: regression tests of training itself, kept as small JSON files beside the tests."""
+"""Recorded runs: regression tests of training itself, kept as small JSON files beside the tests.
 
-from .fixture import Recording as Recording
+What every start of pytest pays for is `session` alone; the rest is fetched by the first test that records.
+"""
+
 from .session import RecordingSession as RecordingSession
 from .session import declare as declare

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import files
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -70,6 +68,8 @@ class RecordingSession:
         if self.test is None:
             msg = "trainstep_recording works inside a test"
             raise pytest.UsageError(msg)
+        from . import files
+
         self.calls += 1
         file, name = self.test
         found = files.path_for(file, name, key or ("" if self.calls == 1 else str(self.calls)))
@@ -78,6 +78,8 @@ class RecordingSession:
 
     def stale(self) -> list[Path]:
         """Return recordings beside the collected test files that no test has asked for."""
+        from . import files
+
         folders = {file.parent / files.FOLDER / file.stem for file in self.complete}
         there = {path for folder in folders if folder.is_dir() for path in folder.glob("*.json")}
         return sorted(there - self.used)
