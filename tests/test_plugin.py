@@ -534,7 +534,7 @@ def test_explain_without_a_name_lists_the_causes(project):
 
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*no-step*", "*stale-optimizer*", "*unexplained*"])
-    result.stdout.no_fnmatch_line("*collected*")
+    result.stdout.no_fnmatch_line("collected *")
 
 
 def test_explain_prints_the_entry_and_runs_nothing(project):
