@@ -138,7 +138,11 @@ def added_group(case: Case, world: World) -> str | None:
     lacking = sorted(set(getattr(trial.optimizer, "defaults", ())) - set(groups[-1]))
     if len(groups) > 1 and lacking:
         raise ViolationError(f"the added group has no {', '.join(map(str, lacking))}")
-    moves(trial, case.patience)
+    try:
+        moves(trial, case.patience)
+    except ViolationError:
+        # what a projection holds at its bound must go the other way
+        moves(trial, case.patience, lambda step, place, param: -trial.ordinary(step, place, param))
     return None
 
 

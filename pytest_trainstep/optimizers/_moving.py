@@ -13,7 +13,7 @@ from ._verdicts import ViolationError
 
 if TYPE_CHECKING:
     from ._case import Case
-    from ._trial import Trial
+    from ._trial import Gradient, Trial
 
 _SHAPES: dict[str, Shape] = {
     "0-dim": (),
@@ -25,12 +25,12 @@ _SHAPES: dict[str, Shape] = {
 _TOLERANCE = 0.1  # sums in another order differ by far less, a scrambled layout by far more
 
 
-def moves(trial: Trial, within: int) -> int:
+def moves(trial: Trial, within: int, gradient: Gradient | None = None) -> int:
     """Step until every parameter that has elements has moved; return the step in which the last one did."""
     still = {place for place, one in enumerate(trial.params) if one.numel()}
     start = copies(trial.params)
     for step in range(1, within + 1):
-        trial.step()
+        trial.step(gradient)
         for place in list(still):
             if not same(trial.params[place], start[place]):
                 still.discard(place)
