@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import taps
+from .listeners import Listener
 from .naming import modules_of, slots_of
 from .snapshots import local, readable
 from .trials import loss_of, seed
@@ -27,11 +27,11 @@ class Curves:
     weights: dict[str, list[float]] = field(default_factory=dict)  # norm and projection, at the end
 
 
-class _Listener:
+class _Listener(Listener):
     """Adds up the gradients that optimizer steps use, and keeps the loss of the last backward pass."""
 
     def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self.own = {id(tensor) for tensor in tensors}
         self.begin()
 
@@ -41,7 +41,7 @@ class _Listener:
         self.lrs: list[float] = []
         self.loss: float | None = None
 
-    def before_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
+    def before_step(self, optimizer: Any, /, args: Any, kwargs: Any) -> None:  # noqa: ARG002 - the signature of every listener
         grads = [
             tensor.grad
             for group in optimizer.param_groups
@@ -51,23 +51,11 @@ class _Listener:
         self.squares = (self.squares or 0.0) + sum(_square(grad) for grad in grads)
         self.lrs += [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
 
-    def after_step(self, _optimizer: Any) -> None:
-        """Nothing more to learn."""
-
-    def step_skipped(self, _optimizer: Any, *, reported: bool) -> None:
-        """Nothing to learn from it."""
-
     def before_backward(self, roots: Any) -> object:
         root = roots if isinstance(roots, torch.Tensor) else roots[0]
         if isinstance(root, torch.Tensor) and root.numel() == 1:
             self.loss = float(root.detach().real)
         return None
-
-    def after_backward(self, _token: object, _error: BaseException | None) -> None:
-        """Nothing to learn from it."""
-
-    def differentiated(self, _inputs: Any) -> None:
-        """Nothing to learn from it."""
 
 
 def measure(model: Any, step_fn: Callable[[], object], steps: int, start: int) -> Curves:
@@ -76,8 +64,7 @@ def measure(model: Any, step_fn: Callable[[], object], steps: int, start: int) -
     tensors = [slot.tensor for slot in slots]
     listener, curves = _Listener(tensors), Curves()
     seed(dict.fromkeys(("python", "numpy", "torch"), start))
-    taps.attach(listener)
-    try:
+    with listener:
         for _ in range(steps):
             before = [_values(tensor) for tensor in tensors]
             listener.begin()
@@ -87,8 +74,6 @@ def measure(model: Any, step_fn: Callable[[], object], steps: int, start: int) -
             curves.update.append(_distance(before, tensors))
             curves.size.append(math.sqrt(sum(_norm(tensor) ** 2 for tensor in tensors)))
             curves.lr.append(listener.lrs)
-    finally:
-        taps.detach(listener)
     curves.weights = {slot.name: [_norm(slot.tensor), _projection(slot.tensor)] for slot in slots}
     return curves
 

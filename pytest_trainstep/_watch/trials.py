@@ -128,13 +128,17 @@ def loss_of(value: object) -> float | None:
 def run(make_trainer: Callable[[], Any], steps: int, conditions: Conditions) -> Trial:
     """Build a trainer and run it; the user's streams and clock are as before afterwards."""
     with controlled(conditions):
-        trainer = build(make_trainer)
-        weights = [weights_of(trainer.model)]
-        losses: list[float | None] = []
-        for _ in range(steps):
-            losses.append(loss_of(trainer.step()))
-            weights.append(weights_of(trainer.model))
-        return Trial(losses, weights, stream_marks())
+        return go_on(build(make_trainer), steps)
+
+
+def go_on(trainer: Any, steps: int) -> Trial:
+    """Step a trainer from where it is, in the conditions that hold."""
+    weights = [weights_of(trainer.model)]
+    losses: list[float | None] = []
+    for _ in range(steps):
+        losses.append(loss_of(trainer.step()))
+        weights.append(weights_of(trainer.model))
+    return Trial(losses, weights, stream_marks())
 
 
 def stream_marks() -> dict[str, int]:

@@ -95,11 +95,11 @@ def assert_resume_matches(
 def _interrupted(make_trainer: Callable[[], Any], steps: int, *, in_memory: bool) -> Saved:
     with trials.controlled(_FIRST):
         trainer = _build(make_trainer)
-        before = _go_on(trainer, steps)
+        before = trials.go_on(trainer, steps)
         state = _kept(trainer.state_dict(), in_memory=in_memory)
         parts = components.parts_of(trainer)
         with _Inputs(trainer.model) as inputs:
-            after = _go_on(trainer, steps)
+            after = trials.go_on(trainer, steps)
         return Saved(state, parts, before, after, inputs.first, trials.weights_of(trainer.model))
 
 
@@ -114,7 +114,7 @@ def _resumed(
         for part in given_back:
             part.put(trainer)
         with _Inputs(trainer.model) as inputs:
-            after = _go_on(trainer, steps)
+            after = trials.go_on(trainer, steps)
         return loaded, after, inputs.first
 
 
@@ -125,15 +125,6 @@ def _build(make_trainer: Callable[[], Any]) -> Any:
             msg = f"the trainer needs .{method}() to be saved and resumed; {type(trainer).__name__} has none"
             raise TrainStepUsageError(msg)
     return trainer
-
-
-def _go_on(trainer: Any, steps: int) -> Trial:
-    weights = [trials.weights_of(trainer.model)]
-    losses: list[float | None] = []
-    for _ in range(steps):
-        losses.append(trials.loss_of(trainer.step()))
-        weights.append(trials.weights_of(trainer.model))
-    return Trial(losses, weights, {})
 
 
 def _kept(state: Any, *, in_memory: bool) -> Callable[[], Any]:
