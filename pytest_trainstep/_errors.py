@@ -63,6 +63,12 @@ class StepNotSound(TrainStepError):
     __module__ = "pytest_trainstep"
 
 
+class FaultNotDetected(TrainStepError):
+    """A test of training stayed green with a fault planted into its training."""
+
+    __module__ = "pytest_trainstep"
+
+
 class MemoryNotFlat(TrainStepError):
     """Steps keep the graphs of earlier steps alive."""
 

@@ -21,6 +21,7 @@ class TrainStep:
     if TYPE_CHECKING:
         assert_accumulation_matches = staticmethod(assertions.assert_accumulation_matches)
         assert_batch_overfits = staticmethod(assertions.assert_batch_overfits)
+        assert_detects = staticmethod(assertions.assert_detects)
         assert_evaluation_pure = staticmethod(assertions.assert_evaluation_pure)
         assert_evaluation_repeatable = staticmethod(assertions.assert_evaluation_repeatable)
         assert_gradients_flow = staticmethod(assertions.assert_gradients_flow)

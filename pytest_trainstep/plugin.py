@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_trainstep import _audit, _devices, _options, _recording, _seeding, _settings, _torch_import
+from pytest_trainstep import _audit, _devices, _mutation, _options, _recording, _seeding, _settings, _torch_import
 from pytest_trainstep._namespace import TrainStep
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _FORGET_TORCH = pytest.StashKey[Callable[[], bool]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     _options.declare(parser)
     _audit.declare(parser)
+    _mutation.declare(parser)
     _recording.declare(parser)
     parser.getgroup("trainstep").addoption(
         "--trainstep-explain",
@@ -54,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ASKED] = _options.asked(config)
     config.stash[_FORGET_TORCH] = _torch_import.when_torch_is_imported(_torch_arrived)
     _audit.register(config)
+    _mutation.register(config)
     config.stash[_RECORDING] = recordings = _recording.RecordingSession(config)
     config.pluginmanager.register(recordings, "trainstep-recordings")
 

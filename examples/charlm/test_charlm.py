@@ -57,6 +57,7 @@ def test_the_frozen_part_stays(tuned, batch):
     optimizer, schedule = make_optimizer(tuned)
     record = assert_weights_frozen(tuned, lambda: train_step(tuned, optimizer, schedule, batch))
     assert not record.parameters["embed.weight"].moved
+    assert record.parameters["norm.weight"].moved  # nothing moves where nothing is trained
 
 
 def test_the_rest_is_trained(tuned, batch):

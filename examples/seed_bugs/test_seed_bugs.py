@@ -154,7 +154,8 @@ def test_five_steps_without_zero_grad_move_the_weights(model, batch):
 
 def test_five_steps_with_zero_grad_use_fresh_gradients(model, batch):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    assert_gradients_fresh(model, lambda: train_step(model, optimizer, batch), steps=5)
+    record = assert_gradients_fresh(model, lambda: train_step(model, optimizer, batch), steps=5)
+    assert all(row.moved for row in record.parameters.values())  # no gradient at all is not stale either
 
 
 @planted("gradients-not-cleared", raises=GradientsNotFresh)

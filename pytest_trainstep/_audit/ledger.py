@@ -29,7 +29,7 @@ class Ledger:
         self._config = config
         self._asked = asked
         self._spool = Spool()
-        self._run = Run(
+        self.run = Run(
             mode=asked.mode,
             started=time.time(),
             made_by={
@@ -41,19 +41,19 @@ class Ledger:
         )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._run.collected = max(self._run.collected, session.testscollected)
+        self.run.collected = max(self.run.collected, session.testscollected)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         with self.notes.guard("gather"):
             if report.when == "teardown":
-                self._run.ran += 1
+                self.run.ran += 1
                 for kind, name, line in report.__dict__.pop(FIELD, ()):
                     self._spool.add(kind, name, line)
             elif report.when not in ("setup", "call"):
-                self._run.lost += 1  # xdist reports a test that took its worker along
-                if len(self._run.lost_ids) < _LOST:
-                    self._run.lost_ids.append(report.nodeid)
+                self.run.lost += 1  # xdist reports a test that took its worker along
+                if len(self.run.lost_ids) < _LOST:
+                    self.run.lost_ids.append(report.nodeid)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 (a class of xdist)
@@ -68,9 +68,9 @@ class Ledger:
     @pytest.hookimpl(trylast=True)  # and before the terminal, which wraps this hook, sums up
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         with self.notes.guard("finish"):
-            self._run.duration = time.time() - self._run.started
-            self._run.exit_status = int(exitstatus)
-            self._run.collected = max(self._run.collected, session.testscollected)
+            self.run.duration = time.time() - self.run.started
+            self.run.exit_status = int(exitstatus)
+            self.run.collected = max(self.run.collected, session.testscollected)
             for path in self._asked.paths:
                 self._write(path)
 
@@ -83,15 +83,15 @@ class Ledger:
             terminal.ensure_newline()
             terminal.line(f"trainstep: writing {target.name} for {len(self._spool)} tests ...")
         with self.notes.guard(f"write {target.name}"):
-            self._run.notes = self._all_notes()
-            write(target, self._run, self._spool)
+            self.run.notes = self._all_notes()
+            write(target, self.run, self._spool)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         with self.notes.guard("summary"):
             summary = summarise(self._spool)
-            self._run.notes = self._all_notes()
+            self.run.notes = self._all_notes()
             verbose = terminalreporter.verbosity
-            lines = text.lines(self._run, summary, verbose=verbose)
+            lines = text.lines(self.run, summary, verbose=verbose)
             if lines:
                 terminalreporter.section("trainstep audit")
                 for line in lines:

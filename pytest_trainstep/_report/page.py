@@ -9,7 +9,7 @@ from typing import Any
 from pytest_trainstep._diagnose.because import number
 from pytest_trainstep._heard import Group, Heard, Subject
 
-from . import svg
+from . import mutation, svg
 from .data import finding, header
 from .summary import Run, judged, summarise
 from .text import headline
@@ -35,6 +35,7 @@ def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
         script=_HERE.joinpath("page.js").read_text(encoding="utf-8"),
         causes=summary.causes.most_common(),
         rows=_rows(subjects),
+        sections=[] if run.plantings is None else [mutation.html(run.plantings)],
     )
 
 

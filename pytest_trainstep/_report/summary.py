@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from pytest_trainstep._diagnose import audit
 from pytest_trainstep._heard import Subject
+from pytest_trainstep._planted import Plantings
 
 WORST = 200  # findings that are kept for the text views
 
@@ -36,6 +37,8 @@ class Run:
     lost: int = 0
     lost_ids: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    plantings: Plantings | None = None
+    """The second pass, where faults were planted."""
 
     @property
     def complete(self) -> bool:

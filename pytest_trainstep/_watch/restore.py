@@ -195,3 +195,19 @@ def _keep_tensor(tensor: torch.Tensor) -> Callable[[], Any]:
         return tensor
 
     return back
+
+
+def global_modes() -> Callable[[], None]:
+    """Note torch's process-wide modes; the returned callable puts them back."""
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    anomaly = torch.is_anomaly_enabled()
+
+    def restore() -> None:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_anomaly_enabled(anomaly)
+
+    return restore

@@ -48,6 +48,21 @@ def here(constructing: object = None) -> str | None:
     return None if fallback is None else _format(fallback)
 
 
+def is_users(code: CodeType) -> bool:
+    """Tell whether a function is the user's own: neither ours, nor torch's, nor an installed library's."""
+    return _kind(code) == _USER
+
+
+def is_torchs(code: CodeType) -> bool:
+    """Tell whether a function is torch's, or ours."""
+    return _kind(code) == _NEVER
+
+
+def of(frame: FrameType) -> str:
+    """Return `file:line` of a frame."""
+    return _format(frame)
+
+
 def _is_of(frame: FrameType, thing: object) -> bool:
     """Tell whether the frame runs a method of `thing`: its first argument is that object."""
     names = frame.f_code.co_varnames

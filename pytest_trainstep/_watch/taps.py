@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from . import engine
+
 _lock = threading.RLock()
 _watchers: tuple[Watcher, ...] = ()
 _overhearing: tuple[Watcher, ...] = ()  # these hear every event, whoever else does
@@ -120,8 +122,7 @@ def _connect() -> None:
 
     quiet = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
     _connect_steps(quiet)
-    if not _connect_engine(quiet):
-        _connect_backward_methods(quiet)
+    _undo.append(engine.intercept(_passed, quiet))
     _connect_scaler()
 
 
@@ -142,76 +143,24 @@ def _first(_: object) -> None:
     """Hooks must return None: what they return replaces the arguments of the step."""
 
 
-def _swap(owner: Any, name: str, new: Any) -> None:
-    """Put `new` in the place of an attribute, until the last watcher goes."""
-    old = getattr(owner, name)
-    setattr(owner, name, new)
-
-    def undo() -> None:
-        if getattr(owner, name) is new:  # a patch that somebody else made since then stays
-            setattr(owner, name, old)
-
-    _undo.append(undo)
+def _passed(roots: Any, run: Callable[[Any], Any], /, *, accumulates: bool, inputs: Any) -> Any:
+    """See `engine.Handler`."""
+    if accumulates:
+        return _around(roots, run)
+    if inputs is not None:
+        _tell("differentiated", inputs)
+    return run(roots)
 
 
-def _connect_engine(quiet: Callable[..., Any]) -> bool:
-    """Replace the one function through which every backward pass of Python goes, under both names."""
-    import torch.autograd as outer
-    import torch.autograd.graph as inner
-
-    original: Any = getattr(inner, "_engine_run_backward", None)
-    if original is None or not hasattr(outer, "_engine_run_backward"):
-        return False
-
-    @functools.wraps(original)
-    def run(roots: Any, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("accumulate_grad"):
-            return _around(roots, lambda: original(roots, *args, **kwargs))
-        if len(args) > 3:  # noqa: PLR2004 - grad_outputs, retain_graph, create_graph, inputs
-            _tell("differentiated", args[3])
-        return original(roots, *args, **kwargs)
-
-    # a backward pass inside a compiled step must not be traced together with what we note of it
-    run = quiet(run)
-    _swap(outer, "_engine_run_backward", run)
-    _swap(inner, "_engine_run_backward", run)
-    return True
-
-
-def _connect_backward_methods(quiet: Callable[..., Any]) -> None:
-    """The fallback for a torch without the private name: the two public functions."""
-    import torch
-
-    method: Any = torch.Tensor.backward
-    function: Any = torch.autograd.backward
-
-    @functools.wraps(method)
-    def backward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _around((self,), lambda: method(self, *args, **kwargs))
-
-    @functools.wraps(function)
-    def backward_all(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        # Tensor.backward ends in here: the inner call is the same pass
-        if getattr(_local, "inside", False):
-            return function(tensors, *args, **kwargs)
-        return _around(tensors, lambda: function(tensors, *args, **kwargs))
-
-    _swap(torch.Tensor, "backward", quiet(backward))
-    _swap(torch.autograd, "backward", quiet(backward_all))
-
-
-def _around(roots: Any, run: Callable[[], Any]) -> Any:
+def _around(roots: Any, run: Callable[[Any], Any]) -> Any:
     tokens = _tell("before_backward", roots)
-    outermost, _local.inside = not getattr(_local, "inside", False), True
     raised: BaseException | None = None
     try:
-        return run()
+        return run(roots)
     except BaseException as error:
         raised = error
         raise
     finally:
-        if outermost:
-            _local.inside = False
         for watcher, token in tokens:
             try:
                 watcher.after_backward(token, raised)
@@ -236,7 +185,7 @@ def _connect_scaler() -> None:
             _tell("step_skipped", optimizer, reported=_local.stepped == id(optimizer))
         return result
 
-    _swap(scaler, "step", step)
+    _undo.append(engine.swap(scaler, "step", step))
 
 
 def found_inf(scaler: Any, optimizer: Any) -> bool:

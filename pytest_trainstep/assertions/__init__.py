@@ -1,6 +1,7 @@
 """The voice: `watch` and the claims, one module per family: watch, judge, name the cause, raise."""
 
 from .covering import assert_optimizer_covers as assert_optimizer_covers
+from .detecting import assert_detects as assert_detects
 from .evaluation import assert_evaluation_pure as assert_evaluation_pure
 from .evaluation import assert_evaluation_repeatable as assert_evaluation_repeatable
 from .gradients import assert_gradients_flow as assert_gradients_flow

@@ -1,0 +1,176 @@
+"""The second pass in words: how many of the planted faults the tests noticed, and what to add to those that did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_trainstep._diagnose.because import plural
+from pytest_trainstep._diagnose.planting import Advice, advice
+from pytest_trainstep._planted import (
+    FAULTS,
+    KILLED,
+    NOT_APPLICABLE,
+    NOT_REPEATABLE,
+    SURVIVED,
+    Planted,
+    Plantings,
+)
+
+VERDICTS = (KILLED, SURVIVED, NOT_APPLICABLE, NOT_REPEATABLE)
+_SHOWN = 12
+_HERE = Path(__file__).parent
+_SIGNS = {KILLED: "&#10003;", SURVIVED: "&#10005;", NOT_APPLICABLE: "&#8211;", NOT_REPEATABLE: "?"}
+
+
+def lines(found: Plantings, *, verbose: int) -> list[str]:
+    """Return the lines of the terminal section; none with `-qq`, where nobody asked for a score."""
+    if verbose < -1 and found.enough:
+        return []
+    survivors = [test for test in found.survivors if test.survived(found.scored) or verbose > 0]
+    shown = survivors if verbose > 0 else survivors[:_SHOWN]
+    result = [line for test in shown for line in (*_entry(test, found, verbose), "")]
+    if len(survivors) > len(shown):
+        result += [f"... and {plural(len(survivors) - len(shown), 'more test')} (-v shows all)", ""]
+    if found.tests:
+        result += [*table(found), ""]
+    result += [*_unrepeatable(found, verbose), *(f"note: {note}" for note in found.notes), headline(found)]
+    if not found.enough:
+        result.append(f"FAIL: --trainstep-mutate-fail-under={found.fail_under:g} is not reached")
+    return [line.encode("ascii", "backslashreplace").decode() for line in result]
+
+
+def headline(found: Plantings) -> str:
+    """One sentence with the score."""
+    if not found.tests:
+        return f"No test that passed has trained: nothing to plant a fault into.{_already_failing(found)}"
+    trained = f"{plural(len(found.tests), 'test')} trained"
+    killed, survived = found.count(KILLED, found.scored), found.count(SURVIVED, found.scored)
+    if found.score is None:
+        return f"{trained}, and none of the scored faults could be planted.{_already_failing(found)}"
+    return (
+        f"{trained} and noticed {killed} of {plural(killed + survived, 'scored fault')}: {_percent(found.score)}."
+        f"{_already_failing(found)}"
+    )
+
+
+def _already_failing(found: Plantings) -> str:
+    count = found.already_failing
+    return f" {plural(count, 'more test')} trained and did not pass without any fault." if count else ""
+
+
+def _percent(score: float) -> str:
+    return f"{int(score * 10) / 10:g} %"  # never rounded up to a hundred
+
+
+def _entry(test: Planted, found: Plantings, verbose: int) -> list[str]:
+    result = [test.id]
+    for one in advice(test, found.faults if verbose > 0 else found.scored):
+        result += [f"  stays green with {', '.join(one.faults)}: {one.because}", f"  fix: {one.add}"]
+    return result
+
+
+def table(found: Plantings) -> list[str]:
+    """Count the verdicts of each fault; those that are not scored stand last."""
+    ordered = [*found.scored, *(fault for fault in found.faults if fault not in found.scored)]
+    rows: list[tuple[str, ...]] = [("fault", *VERDICTS)]
+    for fault in ordered:
+        name = fault if fault in found.scored else f"({fault})"
+        rows.append((name, *(str(found.count(verdict, [fault])) for verdict in VERDICTS)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+
+
+def _unrepeatable(found: Plantings, verbose: int) -> Iterator[str]:
+    tests = [test for test in found.tests if any(cell.verdict == NOT_REPEATABLE for cell in test.cells.values())]
+    for test in tests if verbose > 0 else tests[:3]:
+        how = next(cell.how for cell in test.cells.values() if cell.verdict == NOT_REPEATABLE)
+        yield f"not repeatable: {test.id} ({how})"
+    if len(tests) > 3 and verbose <= 0:  # noqa: PLR2004 - as above
+        yield f"not repeatable: {len(tests) - 3} more (-v shows all)"
+
+
+def data(found: Plantings) -> dict[str, Any]:
+    """Return the second pass as plain values, for the JSON report."""
+    return {
+        "faults": {fault: FAULTS[fault] for fault in found.faults},
+        "scored": list(found.scored),
+        "score": None if found.score is None else round(found.score, 2),
+        "fail_under": found.fail_under,
+        "duration": round(found.seconds, 3),
+        "already_failing": found.already_failing,
+        "notes": found.notes,
+        "totals": {fault: {verdict: found.count(verdict, [fault]) for verdict in VERDICTS} for fault in found.faults},
+        "tests": [
+            {**test.to_json(), "advice": [_advice(one) for one in advice(test, found.faults)]} for test in found.tests
+        ],
+    }
+
+
+def _advice(one: Advice) -> dict[str, Any]:
+    return {"faults": list(one.faults), "because": one.because, "add": one.add}
+
+
+def markdown(found: Plantings) -> Iterator[str]:
+    """Write a headline, the counts, and the tests that stayed green."""
+    yield f"\n## Planted faults\n\n{cell(headline(found))}\n\n"
+    if found.tests:
+        yield f"| fault | {' | '.join(VERDICTS)} |\n|---|{'---|' * len(VERDICTS)}\n"
+        for fault in found.faults:
+            mark = "**" if fault in found.scored else ""
+            counts = (str(found.count(verdict, [fault])) for verdict in VERDICTS)
+            yield f"| {mark}{fault}{mark} | {' | '.join(counts)} |\n"
+        yield "\nIn bold: the faults that make the score.\n"
+    survivors = found.survivors
+    if survivors:
+        yield "\n| test | stays green with | fix |\n|---|---|---|\n"
+    for test in survivors:
+        for one in advice(test, found.faults):
+            yield f"| `{cell(test.id)}` | {', '.join(one.faults)} | {cell(one.add)} |\n"
+    for note in found.notes:
+        yield f"\nNote: {cell(note)}\n"
+
+
+def cell(text: str) -> str:
+    """Return text that may stand in a cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def html(found: Plantings) -> str:
+    """Return the section of the page: a matrix of tests and faults that can be filtered."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["zip"] = zip
+    template = environment.from_string(_HERE.joinpath("mutation.html").read_text(encoding="utf-8"))
+    section = template.render(
+        headline=headline(found),
+        notes=found.notes,
+        faults={fault: FAULTS[fault] for fault in found.faults},
+        scored=found.scored,
+        verdicts=VERDICTS,
+        signs=_SIGNS,
+        chosen=SURVIVED if found.survivors else "",
+        tests=[_row(test, found) for test in sorted(found.tests, key=lambda test: -len(test.survived(found.scored)))],
+    )
+    style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("mutation.css", "mutation.js"))
+    return f"<style>{style}</style>\n{section}\n<script>{script}</script>\n"
+
+
+def _row(test: Planted, found: Plantings) -> dict[str, Any]:
+    return {
+        "id": test.id,
+        "at": test.at,
+        "steps": test.steps,
+        "verdicts": [test.cells[fault].verdict for fault in found.faults],
+        "advice": advice(test, found.faults),
+        "hows": [(fault, test.cells[fault].how) for fault in found.faults if test.cells[fault].how],
+    }
