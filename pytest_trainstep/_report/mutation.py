@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ def lines(found: Plantings, *, verbose: int) -> list[str]:
     """Return the lines of the terminal section; none with `-qq`, where nobody asked for a score."""
     if verbose < -1 and found.enough:
         return []
-    survivors = [test for test in found.survivors if test.survived(found.scored) or verbose > 0]
-    shown = survivors if verbose > 0 else survivors[:_SHOWN]
-    result = [line for test in shown for line in (*_entry(test, found, verbose), "")]
-    if len(survivors) > len(shown):
-        result += [f"... and {plural(len(survivors) - len(shown), 'more test')} (-v shows all)", ""]
+    entries = _entries(found, found.faults if verbose > 0 else found.scored)
+    shown = entries if verbose > 0 else entries[:_SHOWN]
+    result = [line for names, told in shown for line in (*_names(names, verbose), *told, "")]
+    if len(entries) > len(shown):
+        left = sum(len(names) for names, _ in entries[_SHOWN:])
+        result += [f"... and {plural(left, 'more test')} (-v shows all)", ""]
     if found.tests:
         result += [*table(found), ""]
     result += [*_unrepeatable(found, verbose), *(f"note: {note}" for note in found.notes), headline(found)]
@@ -64,11 +65,22 @@ def _percent(score: float) -> str:
     return f"{int(score * 10) / 10:g} %"  # never rounded up to a hundred
 
 
-def _entry(test: Planted, found: Plantings, verbose: int) -> list[str]:
-    result = [test.id]
-    for one in advice(test, found.faults if verbose > 0 else found.scored):
-        result += [f"  stays green with {', '.join(one.faults)}: {one.because}", f"  fix: {one.add}"]
-    return result
+def _entries(found: Plantings, faults: Sequence[str]) -> list[tuple[list[str], tuple[str, ...]]]:
+    """Return the tests that survived, those with one and the same fix (they share a fixture) together, and what is said."""
+    entries: dict[tuple[str, ...], list[str]] = {}
+    for test in found.survivors:
+        told: list[str] = []
+        for one in advice(test, faults):
+            told += [f"  green with {', '.join(one.faults)}: {one.because}", f"  fix: {one.add}"]
+        if told:
+            entries.setdefault(tuple(told), []).append(test.id)
+    return [(names, told) for told, names in entries.items()]
+
+
+def _names(names: list[str], verbose: int) -> list[str]:
+    if verbose > 0 or len(names) == 1:
+        return names
+    return [f"{names[0]} and {plural(len(names) - 1, 'more test')}"]
 
 
 def table(found: Plantings) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_survivor_is_told_with_what_to_add(pytester):
         [
             "*= trainstep mutate =*",
             "test_it.py::test_blind",
-            "  stays green with noop-step: optimizer.step() changes no weight",
+            "  green with noop-step: optimizer.step() changes no weight",
             "  fix: at test_it.py:18, add assert_weights_update(model, lambda: step())",
             "fault * killed * survived * not applicable * not repeatable",
             "noop-step * 1 * 1 * 0 * 0",

@@ -32,7 +32,7 @@ def found():
 def test_the_terminal_shows_survivors_of_scored_faults_and_every_count(found):
     assert mutation.lines(found, verbose=0) == [
         "test_a.py::test_blind",
-        "  stays green with noop-step, zero-lr: optimizer.step() changes no weight; the learning rate is 0 at every step",
+        "  green with noop-step, zero-lr: optimizer.step() changes no weight; the learning rate is 0 at every step",
         "  fix: at test_a.py:5, add assert_weights_update(net, lambda: fit(net))",
         "",
         "fault               killed  survived  not applicable  not repeatable",
@@ -49,7 +49,7 @@ def test_the_terminal_shows_survivors_of_scored_faults_and_every_count(found):
 
 def test_more_is_told_to_those_who_ask(found):
     text = "\n".join(mutation.lines(found, verbose=1))
-    assert "test_a.py::test_sharp\n  stays green with flipped-gradient: every gradient has the opposite sign" in text
+    assert "test_a.py::test_sharp\n  green with flipped-gradient: every gradient has the opposite sign" in text
     assert "add assert_loss_falls(net, lambda: fit(net), steps=20, by=0.1)" in text
     assert "add assert_gradients_fresh(net, lambda: fit(net))" in text
 
@@ -74,9 +74,16 @@ def test_the_fix_speaks_in_the_words_of_the_test(found, place, said):
 
 
 def test_many_survivors_are_cut_and_counted(found):
-    found.tests = [planted(f"test_a.py::test_{number}", [SURVIVED] * 5) for number in range(20)]
+    places = [Place(at=f"test_a.py:{number}", model="net", call="fit(net)") for number in range(20)]
+    found.tests = [planted(f"test_a.py::test_{number}", [SURVIVED] * 5, places[number]) for number in range(20)]
     assert "... and 8 more tests (-v shows all)" in mutation.lines(found, verbose=0)
     assert "test_a.py::test_19" in mutation.lines(found, verbose=1)
+
+
+def test_tests_with_one_and_the_same_fix_stand_together(found):
+    found.tests = [planted(f"test_a.py::test_{number}", [SURVIVED] * 5) for number in range(3)]
+    assert mutation.lines(found, verbose=0)[0] == "test_a.py::test_0 and 2 more tests"
+    assert mutation.lines(found, verbose=1)[:3] == ["test_a.py::test_0", "test_a.py::test_1", "test_a.py::test_2"]
 
 
 def test_a_score_is_never_rounded_up_to_a_hundred(found):
