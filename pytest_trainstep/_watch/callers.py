@@ -34,16 +34,23 @@ def place(optimizer: Any, name: str, fixture: str = "") -> Place:
         frames.pop()  # it hands arguments to the test
     if not frames:
         return Place(fixture=fixture)
-    chosen = next((at for at, (frame, _) in enumerate(frames) if frame.f_code.co_name == name), len(frames) - 1)
-    frame, callee = frames[chosen]
-    local = {name: frame.f_globals[name] for name in frame.f_code.co_names if name in frame.f_globals}
-    local.update(frame.f_locals)
+    outermost = next((at for at, (frame, _) in enumerate(frames) if frame.f_code.co_name == name), len(frames) - 1)
     held = {id(tensor) for group in faults.groups(optimizer) for tensor in group}
+    inward = [*range(outermost, -1, -1)]  # where the test does not see the model, what it calls may
+    named = ((at, _model(_names(frames[at][0]), held)) for at in inward)
+    chosen, model = next(((at, model) for at, model in named if model is not None), (outermost, None))
+    frame, callee = frames[chosen]
     while chosen and callee is frames[chosen - 1][0] and callee.f_code.co_name in _COMPREHENSIONS:
         chosen -= 1  # before Python 3.12 each had a frame of its own
         frame, callee = frames[chosen]
     call = None if callee is None or sites.is_torchs(callee.f_code) else _call(frame)
-    return Place(at=sites.of(frame), fixture=fixture, model=_model(local, held), call=call)
+    return Place(at=sites.of(frame), fixture=fixture, model=model, call=call)
+
+
+def _names(frame: FrameType) -> dict[str, Any]:
+    """Return what is seen in a frame: the names of its module that it uses, and its own."""
+    seen = {name: frame.f_globals[name] for name in frame.f_code.co_names if name in frame.f_globals}
+    return {**seen, **frame.f_locals}
 
 
 def _of_the_test() -> Iterator[tuple[FrameType, FrameType | None]]:

@@ -64,6 +64,10 @@ def test_it():
         "def test_it():\n    head = nn.Linear(4, 1)\n    whole = nn.Sequential(nn.Identity(), head)\n    fit(whole)\n",
         "add assert_weights_update(head, lambda: fit(whole))",  # both hold what is trained; the smaller is named
     ),
+    "a model that the test does not see": (
+        "def test_it():\n    fit(nn.Linear(4, 1))\n",
+        "at test_it.py:*, put `with watch(model) as watched:` around the training, and watched.assert_weights_update() b",
+    ),
     "a fixture": (
         "@pytest.fixture\ndef trained():\n    net = nn.Linear(4, 1)\n    fit(net)\n\ndef test_it(trained):\n    pass\n",
         "in fixture trained (test_it.py:*), add assert_weights_update(net, lambda: fit(net))",
