@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_trainstep._planted import KILLED, SURVIVED, Cell, Planted, Plantings
 from pytest_trainstep._report import write
 
 pytestmark = pytest.mark.browser
@@ -194,3 +195,59 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page):
     page.run("document.querySelectorAll('#tests > tbody:not([hidden]) .open').forEach(button => button.click())")
 
     assert page.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.fixture
+def plantings(session):
+    verdicts = {"test_p.py::test_blind": (SURVIVED, KILLED), "test_p.py::test_sharp": (KILLED, KILLED)}
+    session.plantings = Plantings(
+        faults=("noop-step", "zero-lr"),
+        scored=("noop-step",),
+        tests=[
+            Planted(id=name, cells={"noop-step": Cell(verdict=first), "zero-lr": Cell(verdict=second, how="assert 0")})
+            for name, (first, second) in verdicts.items()
+        ],
+    )
+
+
+@pytest.fixture
+def matrix(plantings, page):
+    return page
+
+
+def rows(matrix):
+    return matrix.run(
+        "return [...document.querySelectorAll('#matrix > tbody:not([hidden])')].map(row => row.dataset.id)"
+    )
+
+
+def test_the_matrix_shows_survivors_and_filters_by_fault_and_verdict(matrix):
+    assert rows(matrix) == ["test_p.py::test_blind"]
+    change = "arguments[0].forEach(([id, value]) => { const one = document.getElementById(id); one.value = value;"
+    change += " one.dispatchEvent(new Event('input', {bubbles: true})); })"
+
+    matrix.run(change, [["planted-verdict", "killed"]])
+    assert rows(matrix) == ["test_p.py::test_blind", "test_p.py::test_sharp"]
+
+    matrix.run(change, [["planted-fault", "0"]])
+    assert rows(matrix) == ["test_p.py::test_sharp"]
+
+    matrix.run(change, [["planted-words", "blind"]])
+    assert rows(matrix) == []
+    assert matrix.run("return !document.getElementById('planted-none').hidden")
+    assert matrix.errors() == []
+
+
+def test_the_keyboard_opens_a_row_of_the_matrix(matrix):
+    matrix.run("document.querySelector('#matrix > tbody:not([hidden]) .open').focus()")
+    matrix.keys("\ue007")  # Enter
+
+    text = matrix.run("return document.querySelector('#matrix > tbody:not([hidden]) .more').innerText")
+    assert "green with noop-step: optimizer.step() changes no weight" in text
+    assert "zero-lr: assert 0" in text
+
+
+def test_a_narrow_screen_scrolls_the_matrix_alone(matrix):
+    matrix.post("/window/rect", {"width": 500, "height": 1600})
+
+    assert matrix.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
