@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -29,38 +29,52 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def run(item: pytest.Item, quiet: Quiet, *, seconds: float, names: dict[str, Any] | None = None) -> Outcome:
-    """Run a test again, on its own.
+class Runner:
+    """Runs tests again, each from where its first run began as far as that lies outside of it."""
 
-    Args:
-        item: It.
-        quiet: Entered; hears the reports.
-        seconds: After so long it is stopped.
-        names: What the names of a doctest stood for before its first run, which clears them.
-    """
-    quiet.reports.clear()
-    started = time.perf_counter()
-    ended_by = ""
-    if names is not None:
-        item.dtest.globs.update(names)  # type: ignore[attr-defined]
-    properties = len(item.user_properties)
-    with _hypothesis_settled(item), _globals_kept(), _alarm(seconds, quiet):
-        _forget_the_instance(item)
-        try:
-            item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
-        except (Stopped, pytest.exit.Exception) as error:
-            ended_by = f"{type(error).__name__}: {error}"
-            with contextlib.suppress(Exception, Stopped, pytest.exit.Exception):
-                item.ihook.pytest_runtest_teardown(item=item, nextitem=None)  # pytest has left it standing
-    del item.user_properties[properties:]
-    took = time.perf_counter() - started
-    failed = [report for report in quiet.reports if report.failed]
-    if failed:
-        return Outcome(green=False, how=_last_line(failed[0]), seconds=took)
-    ran = any(report.when == "call" for report in quiet.reports)
-    if ended_by or not ran:
-        return Outcome(green=False, how=ended_by or "it was skipped", seconds=took)
-    return Outcome(green=True, how="", seconds=took)
+    def __init__(self, quiet: Quiet) -> None:
+        self._quiet = quiet
+        self._surroundings = _Surroundings()
+
+    def run(self, item: pytest.Item, *, seconds: float, names: dict[str, Any] | None = None) -> Outcome:
+        """Run a test, on its own.
+
+        Args:
+            item: It.
+            seconds: After so long it is stopped.
+            names: What the names of a doctest stood for before its first run, which clears them.
+        """
+        self._quiet.reports.clear()
+        if names is not None:
+            item.dtest.globs.update(names)  # type: ignore[attr-defined]
+        properties = len(item.user_properties)
+        started = time.perf_counter()
+        ended_by = self._protocol(item, seconds)
+        took = time.perf_counter() - started
+        self._surroundings.put_back()
+        del item.user_properties[properties:]
+        return _outcome(self._quiet.reports, ended_by, took)
+
+    def _protocol(self, item: pytest.Item, seconds: float) -> str:
+        """Return by what the run was ended before its end, or nothing."""
+        with _hypothesis_settled(item), _alarm(seconds, self._quiet):
+            _forget_the_instance(item)
+            try:
+                item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+            except (Stopped, pytest.exit.Exception) as error:
+                with contextlib.suppress(Exception, Stopped, pytest.exit.Exception):
+                    item.ihook.pytest_runtest_teardown(item=item, nextitem=None)  # pytest has left it standing
+                return f"{type(error).__name__}: {error}"
+        return ""
+
+
+def _outcome(reports: Sequence[pytest.TestReport], ended_by: str, seconds: float) -> Outcome:
+    failed = next((report for report in reports if report.failed), None)
+    if failed is not None:
+        return Outcome(green=False, how=_last_line(failed), seconds=seconds)
+    if ended_by or not any(report.when == "call" for report in reports):
+        return Outcome(green=False, how=ended_by or "it was skipped", seconds=seconds)
+    return Outcome(green=True, how="", seconds=seconds)
 
 
 def _last_line(report: pytest.TestReport) -> str:
@@ -79,22 +93,23 @@ def _forget_the_instance(item: pytest.Item) -> None:
         vars(item).pop("_obj", None)
 
 
-@contextlib.contextmanager
-def _globals_kept() -> Iterator[None]:
-    """A test that fails in the middle may not get to putting these back."""
-    from pytest_trainstep._watch import restore
+class _Surroundings:
+    """What a test that fails in the middle may not get to putting back: torch's modes, the folder, the environment."""
 
-    undo = restore.global_modes()
-    folder, environment = os.getcwd(), dict(os.environ)  # noqa: PTH109 - a string is wanted
-    try:
-        yield
-    finally:
-        undo()
+    def __init__(self) -> None:
+        from pytest_trainstep._watch import restore
+
+        self._modes = restore.global_modes()
+        self._folder, self._environment = os.getcwd(), dict(os.environ)  # noqa: PTH109 - a string is wanted
+
+    def put_back(self) -> None:
+        """Let everything be as it was noted."""
+        self._modes()
         with contextlib.suppress(OSError):  # it may be gone
-            os.chdir(folder)
-        if dict(os.environ) != environment:
+            os.chdir(self._folder)
+        if dict(os.environ) != self._environment:
             os.environ.clear()
-            os.environ.update(environment)
+            os.environ.update(self._environment)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, NOT_REPEATABLE, SURVIVED, Cell, Planted
 from pytest_trainstep._watch import callers, faults
 
-from . import again
+from .again import Outcome, Runner
 from .quiet import Quiet
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ def run(passes: Passes, candidates: Sequence[Candidate], progress: Progress) -> 
     """Go through the tests that trained, and write down how each fared."""
     assert passes.tally is not None
     with Quiet(passes._config, _AUDIT) as quiet:  # noqa: SLF001 - of the same room
+        runner = Runner(quiet)
         for candidate in candidates:
-            planted = _Trial(passes, candidate, quiet, passes.tally).run(progress)
+            planted = _Trial(passes, candidate, runner, passes.tally).run(progress)
             passes.found.tests.append(planted)
 
 
 class _Trial:
     """All runs of one test."""
 
-    def __init__(self, passes: Passes, candidate: Candidate, quiet: Quiet, tally: Tally) -> None:
-        self._passes, self._candidate, self._quiet, self._tally = passes, candidate, quiet, tally
+    def __init__(self, passes: Passes, candidate: Candidate, runner: Runner, tally: Tally) -> None:
+        self._passes, self._candidate, self._runner, self._tally = passes, candidate, runner, tally
         path, line, _ = candidate.item.location
         at = path if line is None else f"{path}:{line + 1}"
         self._planted = Planted(id=candidate.item.nodeid, at=at)
@@ -45,9 +46,9 @@ class _Trial:
         control = self._once(10 * self._candidate.seconds + 60)
         self._updates, self._tally.at_first, self._tally.updated = bool(self._tally.updated), None, None
         planted.steps, planted.seconds = self._tally.steps, control.seconds
-        trouble = (
-            control.how if not control.green else "" if planted.steps else "it did not train when it was run again"
-        )
+        trouble = control.how
+        if control.green and not planted.steps:
+            trouble = "it did not train when it was run again"
         for fault in self._passes.found.faults:
             if trouble:
                 planted.cells[fault] = Cell(verdict=NOT_REPEATABLE, how=trouble)
@@ -56,16 +57,16 @@ class _Trial:
             progress.planted()
         return planted
 
-    def _once(self, seconds: float) -> again.Outcome:
+    def _once(self, seconds: float) -> Outcome:
         candidate = self._candidate
         if candidate.starts is not None:
             candidate.starts.restore()
         if candidate.streams is not None:
             candidate.streams()
         self._passes.current, self._tally.steps = candidate, 0
-        return again.run(candidate.item, self._quiet, seconds=seconds, names=candidate.names)
+        return self._runner.run(candidate.item, seconds=seconds, names=candidate.names)
 
-    def _with(self, fault: str, control: again.Outcome) -> Cell:
+    def _with(self, fault: str, control: Outcome) -> Cell:
         self._tally.limit = 10 * self._planted.steps + 100
         try:
             with faults.planted(fault) as planted:

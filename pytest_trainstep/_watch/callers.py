@@ -8,7 +8,7 @@ import linecache
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -18,6 +18,7 @@ from pytest_trainstep._planted import Place
 from . import faults, sites
 
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+_NO_HOLDERS = (nn.Module, type, ModuleType, FunctionType)  # of attributes that are worth a name
 _LONGEST = 120  # characters of a call that are worth repeating
 
 
@@ -98,7 +99,7 @@ def _model(local: Mapping[str, Any], held: set[int]) -> str | None:
     """Return what the module that holds these tensors is called: a variable, or an attribute of one."""
     names = [*_modules(local, held, "")]
     for name, value in local.items():
-        if not isinstance(value, nn.Module) and hasattr(value, "__dict__"):
+        if not isinstance(value, _NO_HOLDERS) and hasattr(value, "__dict__"):
             names += _modules(vars(value), held, f"{name}.")
     # of a model and its layers the one that covers most, and of those the smallest
     return min(names, key=lambda found: (-found[1], found[2]), default=(None,))[0]

@@ -57,7 +57,7 @@ def test_a_survivor_is_told_with_what_to_add(pytester):
             "*= trainstep mutate =*",
             "test_it.py::test_blind",
             "  green with noop-step: optimizer.step() changes no weight",
-            "  fix: at test_it.py:18, add assert_weights_update(model, lambda: step())",
+            "  fix: at test_it.py:10, put `with watch(model) as watched:` around the training, and watched.assert_weights_*",
             "fault * killed * survived * not applicable * not repeatable",
             "noop-step * 1 * 1 * 0 * 0",
             "2 tests trained and noticed 1 of 2 scored faults: 50 %.",
