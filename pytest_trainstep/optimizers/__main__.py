@@ -25,39 +25,61 @@ _BAR = 24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the optimizers that are named; return 1 when a property of one fails, 2 when nothing could be checked."""
+    """Check the optimizers that are named; return 1 when a property of one fails, else 2 when one cannot be checked."""
     options = _parser().parse_args(arguments)
     try:
         optimizers = [one for name in options.optimizers for one in find(name)]
         skip = dict(_pair(one) for one in options.skip)
-        known(skip)
-        progress = Progress(len(optimizers))
-        found = [_examine(optimizer, options, skip, progress) for optimizer in optimizers]
+        known([*skip, *_listed(options.only), *_listed(options.also)])
+        _writable(options.json)
     except TrainStepUsageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    progress = Progress(len(optimizers))
+    tried = [_examine(optimizer, options, skip, progress) for optimizer in optimizers]
     progress.clear()
-    sys.stdout.write(table(found) + "\n")
+    found = [one for one in tried if isinstance(one, Conformance)]
+    _report(found, options.json)
+    for one in tried:
+        if isinstance(one, TrainStepUsageError):
+            sys.stderr.write(f"error: {one}\n")
+    return 1 if any(one.failed for one in found) else 2 * (len(found) < len(tried))
+
+
+def _report(found: Sequence[Conformance], json: Path | None) -> None:
+    if found:
+        sys.stdout.write(table(found) + "\n")
     for one in found:
         sys.stdout.write("\n" + details(one) + "\n")
-    if options.json:
-        options.json.write_text(as_json(found))
-    return int(any(one.failed for one in found))
+    if json:
+        json.write_text(as_json(found))
 
 
-def _examine(optimizer: Any, options: argparse.Namespace, skip: dict[str, str], progress: Progress) -> Conformance:
-    found = examine_optimizer(
-        optimizer,
-        only=options.only.split(",") if options.only else None,
-        also=options.also.split(",") if options.also else (),
-        skip=skip,
-        within=options.within,
-        max_examples=options.max_examples,
-        seed=options.seed,
-        progress=progress.tell(getattr(optimizer, "__name__", "optimizer")),
-    )
-    progress.done += 1
-    return found
+def _writable(json: Path | None) -> None:
+    """Ask before the long run, not after it."""
+    if json is not None and not json.absolute().parent.is_dir():
+        raise TrainStepUsageError(f"cannot write {json}: there is no folder {json.parent}")
+
+
+def _examine(
+    optimizer: Any, options: argparse.Namespace, skip: dict[str, str], progress: Progress
+) -> Conformance | TrainStepUsageError:
+    """Examine one; what cannot be built is told at the end, beside what was found of the others."""
+    try:
+        return examine_optimizer(
+            optimizer,
+            only=_listed(options.only) or None,
+            also=_listed(options.also),
+            skip=skip,
+            within=options.within,
+            max_examples=options.max_examples,
+            seed=options.seed,
+            progress=progress.tell(getattr(optimizer, "__name__", "optimizer")),
+        )
+    except TrainStepUsageError as error:
+        return error
+    finally:
+        progress.done += 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-examples", type=int, metavar="N", help="examples for each property")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="what examples are drawn from")
     return parser
+
+
+def _listed(text: str | None) -> list[str]:
+    return text.split(",") if text else []
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from ._property import Property
+from ._property import ONE, Property
 from ._tensors import World, all_same, apart, copies, same
 from ._verdicts import ViolationError
 
@@ -41,9 +41,12 @@ def closure(case: Case, world: World) -> str | None:
         moved_in = moved_in or (step if all(moved) else None)
     expected = moved_in if case.manner.closure else _moves_without(case, world)
     if moved_in != expected:
-        when = f"moved first in step {moved_in}" if moved_in else "did not move"
-        raise ViolationError(f"with a closure the parameters {when}, without one in step {expected}")
+        raise ViolationError(f"with a closure the parameters {_when(moved_in)}, without one they {_when(expected)}")
     return None
+
+
+def _when(step: int | None) -> str:
+    return f"moved first in step {step}" if step else "did not move"
 
 
 def _moves_without(case: Case, world: World) -> int | None:
@@ -180,9 +183,9 @@ def _lacks(switch: str) -> Any:
 
 
 PROPERTIES = (
-    Property(name="closure", judge=closure, steps=(1, 1), examples=6),
-    Property(name="hooks-fire", judge=hooks_fire, steps=(1, 1), examples=3),
+    Property(name="closure", judge=closure, steps=ONE, examples=6),
+    Property(name="hooks-fire", judge=hooks_fire, steps=ONE, examples=3),
     Property(name="foreach-and-loop-agree", judge=foreach_agrees, sizes=(1, 4), examples=12, unless=_lacks("foreach")),
     Property(name="fused-and-loop-agree", judge=fused_agrees, sizes=(1, 4), examples=12, unless=_lacks("fused")),
-    Property(name="compiles", judge=compiles, steps=(1, 1), sizes=(1, 2), examples=2, opt_in=True),
+    Property(name="compiles", judge=compiles, steps=ONE, sizes=(1, 2), examples=2, opt_in=True),
 )

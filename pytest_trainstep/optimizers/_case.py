@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,25 +33,19 @@ class Case:
         subject: How it is built.
         within: In how many steps a parameter must have moved.
         manner: How its step wants to be called.
-        shapes: Shapes that it takes, plain ones first.
+        shapes: Shapes that it trains, plain ones first.
         first_move: The step in which all of a few ordinary parameters had moved; None if that never happened.
         trouble: The error that the plainest run ended with, if it did.
+        rootless: Whether it is an `Optimizer` whose `Optimizer.__init__` was not called.
     """
 
     def __init__(self, subject: Subject, within: int = WITHIN) -> None:
         self.subject = subject
         self.within = within
-        self.manner = Manner()
-        self.shapes = _FAMILIES[0]
-        self.first_move: int | None = None
-        self.trouble: Exception | None = None
-        _built(subject)
-        for shapes in _FAMILIES:
-            trouble = self._settle(shapes)
-            if trouble is None:
-                self.shapes, self.trouble = shapes, None
-                break
-            self.trouble = self.trouble or trouble
+        self.rootless = _rootless(_built(subject))
+        footing = _footing(subject, within)
+        self.manner, self.shapes = footing.manner, footing.shapes
+        self.first_move, self.trouble = footing.first_move, footing.trouble
 
     @property
     def patience(self) -> int:
@@ -104,6 +101,15 @@ class Case:
         return not same(*results)
 
     @functools.cached_property
+    def one_group(self) -> str | None:
+        """What it says if it takes one group only: then all its parameters may be one vector to it."""
+        try:
+            self.trial(World(groups=(self.shapes, self.shapes)))
+        except Exception as error:  # noqa: BLE001  # of the optimizer
+            return words_of(error) if refuses(error) else None
+        return None
+
+    @functools.cached_property
     def grows(self) -> bool:
         """Whether it changes its step size by itself: under a constant gradient its steps keep growing."""
         trial = self.trial(self.plain)
@@ -135,48 +141,61 @@ class Case:
         """Start a run with parameters of one's own, in one group."""
         return Trial(self.subject, self.manner, params, seed=seed, **overrides)
 
-    def shape_at(self, place: int) -> Shape:
-        """Return one of the shapes that it takes."""
-        return self.shapes[place % len(self.shapes)]
 
-    def _settle(self, shapes: tuple[Shape, ...]) -> Exception | None:
-        """Find the manner in which a plain run works; return the error if there is none."""
-        trouble: Exception | None = None
-        for wish in (None, *_WISHES, *_WISHES):  # a wish may hide another
-            if wish is not None:
-                if trouble is None or not _asks(trouble, wish[1]):
-                    continue
-                self.manner = _with(self.manner, wish[0])
-            try:
-                self.first_move = self._walk(shapes)
-            except Exception as error:  # noqa: BLE001  # of the user's code; judged later
-                trouble = _constructible(self.subject, error)
-            else:
-                return None
-        self.manner = Manner()
-        return trouble
+@dataclass(frozen=True, slots=True)
+class _Footing:
+    """How a plain run over parameters of some shapes went."""
 
-    def _walk(self, shapes: tuple[Shape, ...]) -> int | None:
-        trial = Trial(self.subject, self.manner, [values(shape, 1, 2).requires_grad_() for shape in shapes])
-        moved: set[int] = set()
-        for step in range(1, self.within + 1):
-            trial.step()
-            moved |= {place for place, one in enumerate(trial.params) if not same(one, trial.start[place])}
-            if len(moved) == len(trial.params):
-                return step
-        return None
+    shapes: tuple[Shape, ...]
+    manner: Manner
+    first_move: int | None
+    trouble: Exception | None
+
+    @property
+    def firm(self) -> int:
+        return (self.trouble is None) + (self.first_move is not None)
 
 
-def _asks(trouble: Exception, pattern: str) -> bool:
-    import re
+def _footing(subject: Subject, within: int) -> _Footing:
+    """Find shapes that it moves, or at least takes: all ordinary ones if it can, matrices alone, vectors alone."""
+    best: _Footing | None = None
+    for shapes in _FAMILIES:
+        found = _settled(subject, shapes, within)
+        if best is None or found.firm > best.firm:
+            best = found
+        if found.first_move is not None:
+            break
+    assert best is not None
+    return best
 
-    return re.search(pattern, str(trouble), re.IGNORECASE) is not None
+
+def _settled(subject: Subject, shapes: tuple[Shape, ...], within: int) -> _Footing:
+    """Find the manner in which a plain run works."""
+    manner = Manner()
+    trouble: Exception | None = None
+    for wish in (None, *_WISHES, *_WISHES):  # a wish may hide another
+        if wish is not None:
+            if trouble is None or not re.search(wish[1], str(trouble), re.IGNORECASE):
+                continue
+            manner = dataclasses.replace(manner, **{wish[0]: True})
+        try:
+            return _Footing(shapes, manner, _walk(subject, manner, shapes, within), None)
+        except Exception as error:  # noqa: BLE001  # of the user's code; judged later
+            trouble = _constructible(subject, error)
+    return _Footing(shapes, Manner(), None, trouble)
 
 
-def _with(manner: Manner, wish: str) -> Manner:
-    from dataclasses import replace
-
-    return replace(manner, **{wish: True})
+def _walk(subject: Subject, manner: Manner, shapes: tuple[Shape, ...], within: int) -> int | None:
+    """Do the plainest run to its end; return the step by which all parameters had moved."""
+    trial = Trial(subject, manner, [values(shape, 1, 2).requires_grad_() for shape in shapes])
+    moved: set[int] = set()
+    first: int | None = None
+    for step in range(1, within + 1):
+        trial.step()
+        moved |= {place for place, one in enumerate(trial.params) if not same(one, trial.start[place])}
+        if first is None and len(moved) == len(trial.params):
+            first = step
+    return first
 
 
 def _constructible(subject: Subject, error: Exception) -> Exception:
@@ -189,19 +208,28 @@ def _constructible(subject: Subject, error: Exception) -> Exception:
     return error
 
 
-def _built(subject: Subject) -> None:
-    """Let a constructor that does not take a list of parameters be the user's matter."""
+def _built(subject: Subject) -> Any:
+    """Let a constructor that does not take a list of parameters be the user's matter; None where it refuses."""
     params = [values(shape, 0).requires_grad_() for shape in ((2, 2), (3, 2))]
     try:
-        subject.build(params)
+        return subject.build(params)
     except Exception as error:
         if not refuses(error):
             raise TrainStepUsageError(
                 f"{subject.name} cannot be constructed over a list of parameters: {words_of(error)}; pass required={{...}}"
                 " or a callable that takes parameters and returns the optimizer"
             ) from error
+        return None
 
 
-def trouble_text(trouble: Exception) -> str:
+def _rootless(optimizer: Any) -> bool:
+    return isinstance(optimizer, torch.optim.Optimizer) and not hasattr(optimizer, "_optimizer_step_pre_hooks")
+
+
+def trouble_text(case: Case) -> str:
     """Say how the plainest run ended."""
-    return words_of(trouble) if refuses(trouble) else f"crashed with {words_of(trouble)}"
+    assert case.trouble is not None
+    words = words_of(case.trouble)
+    if case.rootless:
+        return f"Optimizer.__init__ was not called: crashed with {words}"
+    return words if refuses(case.trouble) else f"crashed with {words}"

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from pytest_trainstep._errors import TrainStepUsageError
 
-from . import _calling, _gradients, _keeping, _learning, _moving, _rates
+from . import _calling, _formats, _gradients, _keeping, _learning, _moving, _rates
 
 if TYPE_CHECKING:
     from ._property import Property
 
 _ALL = (
     *_moving.PROPERTIES,
+    *_formats.PROPERTIES,
     *_rates.PROPERTIES,
     *_gradients.PROPERTIES,
     *_learning.PROPERTIES,
@@ -21,8 +22,9 @@ _ALL = (
     *_keeping.PROPERTIES,
 )
 PROPERTIES: Mapping[str, Property] = {one.name: one for one in _ALL}
+FIRST, ROOT = "updates", "hooks-fire"
 
-_BY_ITSELF = {"updates", "hooks-fire", "leaves-gradients-alone", "rejects-bad-hyperparameters", "no-memory-growth"}
+_BY_ITSELF = {FIRST, ROOT, "leaves-gradients-alone", "rejects-bad-hyperparameters", "no-memory-growth"}
 _COMPARING = {
     "compiles",
     "deepcopy-and-pickle",
@@ -47,9 +49,9 @@ _MISPLACED = (
 )
 
 _HIDES: Mapping[str, frozenset[str]] = {
-    "updates": frozenset(PROPERTIES) - _BY_ITSELF,
+    FIRST: frozenset(PROPERTIES) - _BY_ITSELF,
     "reproducible": frozenset(_COMPARING),
-    "hooks-fire": frozenset(
+    ROOT: frozenset(
         {"add-param-group", "deepcopy-and-pickle", "follows-lr", "state-dict-round-trip", "tolerates-empty-groups"}
     ),
     "skips-missing-gradients": frozenset({"tolerates-empty-groups"}),

@@ -96,7 +96,9 @@ def examine_optimizer(
         'RuntimeError: Adamax does not support sparse gradients'
     """
     names = chosen(only, also)
-    examination = _examination(optimizer, skip, required, within, max_examples, seed)
+    examination = _examination(
+        optimizer, names, skip=skip, required=required, within=within, max_examples=max_examples, seed=seed
+    )
     outcomes = []
     for done, name in enumerate(names):
         if progress is not None:
@@ -107,6 +109,8 @@ def examine_optimizer(
 
 def _examination(
     optimizer: Factory,
+    names: Sequence[str],
+    *,
     skip: Mapping[str, str] | None,
     required: Mapping[str, object] | None,
     within: int,
@@ -117,7 +121,7 @@ def _examination(
     subject = Subject(optimizer, required=required)
     with sheltered():
         case = Case(subject, within)
-    return Examination(case, skip=dict(skip or {}), seed=seed, max_examples=max_examples)
+    return Examination(case, names, skip=dict(skip or {}), seed=seed, max_examples=max_examples)
 
 
 def _checked(skip: Mapping[str, object], **counts: object) -> None:
@@ -146,7 +150,7 @@ def check_optimizer(
 
     Each property is tried on generated parameters and gradients and shrunk to the smallest example that fails. A
     refusal in the optimizer's own words ("does not support sparse gradients") is no failure: the property counts as
-    declined. A failure that another failure explains is not judged.
+    declined. A failure that another one explains is not judged, as long as both properties are asked for.
 
     Args:
         optimizer: An optimizer class, a `functools.partial` of one, or any callable that takes parameters (or
@@ -298,7 +302,18 @@ def parametrize_with_optimizer_checks(
     params = []
     for optimizer in optimizers:
         subject = Subject(optimizer, required=required)
-        once = _Once(functools.partial(_examination, optimizer, skip, required, within, max_examples, seed))
+        once = _Once(
+            functools.partial(
+                _examination,
+                optimizer,
+                names,
+                skip=skip,
+                required=required,
+                within=within,
+                max_examples=max_examples,
+                seed=seed,
+            )
+        )
         params += [pytest.param(Check(name, subject.name, once), id=f"{subject.name}-{name}") for name in names]
     return pytest.mark.parametrize("check", params)
 

@@ -8,18 +8,34 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ._property import Property
+from ._property import Judge, Property
 from ._tensors import World, apart, copies, finite, same, values, written
 from ._trial import Gradient, Trial, leaves
-from ._verdicts import ViolationError
+from ._verdicts import RefusalError, ViolationError, words_of
 
 if TYPE_CHECKING:
     from ._case import Case
 
 _TOLERANCE = 1e-3
+_LARGE = 100.0  # beyond what is usually clipped
 _IN_A_ROW = 3  # steps without gradient in which it moves: not the slow copy of a wrapper that comes by now and then
 
 
+def _or_one_vector(judge: Judge) -> Judge:
+    """Let what an optimizer does to parameters together be its nature where it says that it takes one group only."""
+
+    def judged(case: Case, world: World) -> str | None:
+        try:
+            return judge(case, world)
+        except ViolationError as violation:
+            if case.one_group is None:
+                raise
+            raise RefusalError(f"{case.one_group}: {violation}") from None
+
+    return judged
+
+
+@_or_one_vector
 def skips_missing(case: Case, world: World) -> str | None:
     """A parameter without gradient stands still, and the others do not notice."""
     if world.choice == "after some steps":
@@ -94,25 +110,34 @@ def _other(world: World) -> str:
 
 
 def leaves_gradients_alone(case: Case, world: World) -> str | None:
-    """After a step every gradient is what it was."""
+    """After a step every gradient is what it was, however large."""
     trial = case.trial(world)
-    for step in range(1, world.steps + 1):
-        trial.step()
+    trial.in_place = world.choice == "in the same tensor"
+    large = world.choice == "large ones"
+
+    def gradient(step: int, place: int, param: Tensor) -> Tensor:
+        return trial.ordinary(step, place, param) * (_LARGE if large else 1.0)
+
+    for step in range(1, world.steps + 2):
+        try:
+            trial.step(gradient)
+        except Exception as error:
+            if not large:
+                raise
+            return f"with gradients {_LARGE:g} times as large it raises {words_of(error)}"
         for place, param in enumerate(trial.params):
-            given = trial.given[place]
-            assert given is not None
-            if param.grad is None:
-                raise ViolationError(f"the gradient of parameter {place} is None after step {step}")
-            expected = _expected(case, trial, place)
-            if param.grad is not given or (expected is not None and not same(_dense(param.grad), expected)):
-                raise ViolationError(f"the gradient of parameter {place} is another after step {step}")
+            _check_gradient(case, trial, place, gradient(step - 1, place, param))
     return None
 
 
-def _expected(case: Case, trial: Trial, place: int) -> Tensor | None:
-    if case.manner.graph:
-        return None  # depends on where the parameter stood
-    return trial.ordinary(trial.done - 1, place, trial.params[place])
+def _check_gradient(case: Case, trial: Trial, place: int, expected: Tensor) -> None:
+    grad, given = trial.params[place].grad, trial.given[place]
+    if grad is None:
+        raise ViolationError(f"the gradient of parameter {place} is None after step {trial.done}")
+    # One with a graph depends on where the parameter stood.
+    if grad is not given or not (case.manner.graph or same(_dense(grad), expected)):
+        kept = "; its state holds the gradient itself, not a copy" if trial.in_place else ""
+        raise ViolationError(f"the gradient of parameter {place} is another after step {trial.done}{kept}")
 
 
 def _dense(grad: Tensor) -> Tensor:
@@ -148,6 +173,7 @@ def finite_on_zero(case: Case, world: World) -> str | None:
     return None
 
 
+@_or_one_vector
 def independent(case: Case, world: World) -> str | None:
     """A parameter is trained as if it were alone."""
     count = len(world.groups[0])
@@ -195,7 +221,12 @@ PROPERTIES = (
         ),
         examples=3,
     ),
-    Property(name="leaves-gradients-alone", judge=leaves_gradients_alone, examples=10),
+    Property(
+        name="leaves-gradients-alone",
+        judge=leaves_gradients_alone,
+        choices=("ordinary ones", "large ones", "in the same tensor"),
+        examples=4,
+    ),
     Property(name="finite-on-zero-gradient", judge=finite_on_zero, choices=tuple(_ZEROS), examples=4),
     Property(name="parameters-independent", judge=independent, sizes=(2, 3), examples=12, unless=_random),
 )

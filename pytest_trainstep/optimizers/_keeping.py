@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ._moving import moves
-from ._property import Property
+from ._property import ONE, Property
 from ._sizes import size_of
 from ._subject import lr_of
 from ._tensors import World, all_same, copies, same, values
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from ._case import Case
     from ._trial import Trial
 
+_CHANGED_BY = 0.5
+
 
 def round_trip(case: Case, world: World) -> str | None:
-    """A saved state, loaded into a fresh optimizer, goes on to the bit."""
+    """A saved state, loaded into a fresh optimizer, goes on to the bit; so does an lr that was changed."""
     trial = case.trial(world)
     trial.steps(world.steps + case.patience - 2)
+    for group in trial.optimizer.param_groups if case.no_lr is None else ():
+        group["lr"] = group["lr"] * _CHANGED_BY
     kept = io.BytesIO()
     torch.save(trial.optimizer.state_dict(), kept)
     kept.seek(0)
@@ -34,9 +39,24 @@ def round_trip(case: Case, world: World) -> str | None:
     other = case.trial(world, [one.clone().requires_grad_() for one in copies(trial.params)])
     other.optimizer.load_state_dict(loaded)
     if lr_of(other.optimizer) != lr_of(trial.optimizer):
-        raise ViolationError(f"lr is {lr_of(other.optimizer)} after loading and was {lr_of(trial.optimizer)}")
-    _go_on(case, trial, other, f"after {trial.done} steps, saved and loaded")
+        raise ViolationError(f"lr is {lr_of(other.optimizer):g} after loading and was {lr_of(trial.optimizer):g}")
+    lost = _lost(trial, other)
+    _go_on(case, trial, other, f"after {trial.done} steps, saved and loaded", lost)
     return None
+
+
+def _lost(trial: Trial, other: Trial) -> str:
+    """Say what of the state is another after loading: a guess at the reason, for the message."""
+    for place, pair in enumerate(zip(trial.params, other.params, strict=True)):
+        was, now = (
+            {**getattr(of.optimizer, "state", {}).get(one, {})} for of, one in zip((trial, other), pair, strict=True)
+        )
+        for key, value in was.items():
+            if key not in now:
+                return f"; state {key!r} of parameter {place} is not there after loading"
+            if isinstance(value, Tensor) and isinstance(now[key], Tensor) and now[key].dtype is not value.dtype:
+                return f"; state {key!r} of parameter {place} was {value.dtype} and is {now[key].dtype} after loading"
+    return ""
 
 
 def _load(kept: io.BytesIO) -> Any:
@@ -46,14 +66,14 @@ def _load(kept: io.BytesIO) -> Any:
         raise ViolationError(f"torch.load(weights_only=True) refuses its state_dict: {words_of(error)}") from None
 
 
-def _go_on(case: Case, trial: Trial, other: Trial, when: str) -> None:
+def _go_on(case: Case, trial: Trial, other: Trial, when: str, why: str = "") -> None:
     other.done = trial.done
     for step in range(1, case.patience + 1):
         for one in (trial, other):
             torch.manual_seed(step)
             one.step()
         if not all_same(trial.params, other.params):
-            raise ViolationError(f"{when}: step {step} differs from that of the uninterrupted run")
+            raise ViolationError(f"{when}: step {step} differs from that of the uninterrupted run{why}")
 
 
 def copied(case: Case, world: World) -> str | None:
@@ -132,12 +152,12 @@ def added_group(case: Case, world: World) -> str | None:
     trial = case.trial(world)
     trial.steps(world.steps)
     added = values(case.shapes[0], world.seed, 55).requires_grad_()
-    trial.optimizer.add_param_group({"params": [added]})
+    own: dict[str, float] = {}
+    if world.choice == "with its own lr" and case.no_lr is None and case.lr is not None:
+        own["lr"] = case.lr * _CHANGED_BY
+    trial.optimizer.add_param_group({"params": [added], **own})
     trial.params.append(added)
-    groups = trial.optimizer.param_groups
-    lacking = sorted(set(getattr(trial.optimizer, "defaults", ())) - set(groups[-1]))
-    if len(groups) > 1 and lacking:
-        raise ViolationError(f"the added group has no {', '.join(map(str, lacking))}")
+    _check_group(trial, own)
     try:
         moves(trial, case.patience)
     except ViolationError:
@@ -146,20 +166,31 @@ def added_group(case: Case, world: World) -> str | None:
     return None
 
 
+def _check_group(trial: Trial, own: dict[str, float]) -> None:
+    groups = trial.optimizer.param_groups
+    lacking = sorted(set(getattr(trial.optimizer, "defaults", ())) - set(groups[-1]))
+    if len(groups) > 1 and lacking:
+        raise ViolationError(f"the added group has no {', '.join(map(str, lacking))}")
+    if len(groups) > 1 and own and lr_of(trial.optimizer, -1) != own["lr"]:
+        raise ViolationError(f"a group was added with lr {own['lr']:g} and has {lr_of(trial.optimizer, -1)}")
+
+
 def reproducible(case: Case, world: World) -> str | None:
     """Two runs from the same seed of torch are the same to the bit."""
-    one, other = (case.trial(world).steps(case.patience + world.steps) for _ in range(2))
+    count = case.patience + world.steps
+    stream = random.getstate()
+    one, other = (case.trial(world).steps(count) for _ in range(2))
     for place, (first, second) in enumerate(zip(one, other, strict=True)):
         if not same(first, second):
+            drawn = "" if random.getstate() == stream else "; it draws from Python's random, which that does not seed"
             raise ViolationError(
-                f"parameter {place} differs between two runs of {case.patience + world.steps} steps after the same"
-                " torch.manual_seed"
+                f"parameter {place} differs between two runs of {count} steps after the same torch.manual_seed{drawn}"
             )
     return None
 
 
 def no_growth(case: Case, world: World) -> str | None:
-    """What it keeps does not grow with the number of steps."""
+    """What it keeps stops growing after some number of steps."""
     trial = case.trial(world)
     sizes: list[tuple[int, int]] = []
     for pause in (10 + case.patience, 10, 10, 90, 15, 15, 400, 30, 30):
@@ -174,9 +205,9 @@ def no_growth(case: Case, world: World) -> str | None:
 
 
 PROPERTIES = (
-    Property(name="add-param-group", judge=added_group, examples=6),
+    Property(name="add-param-group", judge=added_group, choices=("with the defaults", "with its own lr"), examples=3),
     Property(name="reproducible", judge=reproducible, examples=6),
-    Property(name="no-memory-growth", judge=no_growth, steps=(1, 1), sizes=(1, 1), examples=1),
+    Property(name="no-memory-growth", judge=no_growth, steps=ONE, sizes=ONE, examples=1),
     Property(name="state-dict-round-trip", judge=round_trip, examples=8),
     Property(name="deepcopy-and-pickle", judge=copied, choices=("deepcopy", "pickle"), examples=4),
 )

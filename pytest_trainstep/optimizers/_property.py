@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Judge = Callable[[Case, World], str | None]
 Unless = Callable[[Case], str | None]
 
+ONE = (1, 1)
+
 _VALUES = 999
 
 

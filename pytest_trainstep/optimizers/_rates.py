@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ._property import Property
+from ._property import ONE, Property
 from ._subject import lr_of
 from ._tensors import World, all_same, apart, copies, farthest, same
 from ._verdicts import ViolationError, words_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._case import Case
     from ._trial import Trial
 
-_FACTOR = 3.0
+_CHANGED_BY = (3.0, 1 / 3, 1e-3, 1e-6)  # lr may be a limit, which only binds when it is small
 _TOLERANCE = 0.1
 
 
@@ -62,23 +62,25 @@ def _projects(case: Case, world: World) -> bool:
 
 def follows_lr(case: Case, world: World) -> str | None:
     """A changed learning rate changes the steps, however it is changed."""
-    if world.choice == "tensor":
-        return _as_tensor(case, world)
+    if world.choice == "in a tensor":
+        _same_as_number(case, world)
     if world.choice == "in the last group":
         world = dataclasses.replace(world, groups=world.groups * 2)
     unchanged, _ = _run(case, world, 1.0)
-    told = found = None
-    for factor in (_FACTOR, 1 / _FACTOR):  # lr may be a limit, at which only one way leads on
+    lrs: list[tuple[float | None, float | None]] = []  # what it was changed to, and what was found after the steps
+    for factor in _CHANGED_BY:
         changed, told = _run(case, world, factor)
         if all(changed.differs(unchanged, place) for place in _last_group(world)):
-            return _others_keep(case, world, [unchanged, changed])
-        found = lr_of(changed.optimizer, -1)
-    return _explained(case, world, told, found)
+            _others_keep(case, world, [unchanged, changed])
+            return None if factor in _CHANGED_BY[:2] else f"lr is a limit: it changes the steps at {told:g}"
+        lrs.append((told, lr_of(changed.optimizer, -1)))
+    return _explained(case, world, *lrs[0])
 
 
 def _run(case: Case, world: World, factor: float) -> tuple[Trial, float | None]:
     """Do steps with lr changed on the way; return the run and what lr was changed to."""
-    trial = case.trial(world)
+    as_tensor: dict[str, Any] = {"lr": torch.tensor(case.lr)} if world.choice == "in a tensor" else {}
+    trial = case.trial(world, **as_tensor)
     if world.choice != "before the first step":
         trial.steps(case.patience)
     if factor != 1:
@@ -101,15 +103,14 @@ def _explained(case: Case, world: World, told: float | None, found: float | None
     raise ViolationError(f"lr changed {world.choice} from {case.lr:g} to {told:g} makes no difference to the steps")
 
 
-def _others_keep(case: Case, world: World, trials: list[Trial]) -> str | None:
+def _others_keep(case: Case, world: World, trials: list[Trial]) -> None:
     kept = not any(trials[0].differs(trials[1], place) for place in range(len(world.groups[0])))
     if world.choice == "in the last group" and not kept and not case.coupled:
         raise ViolationError("lr changed in the last group alone changes the steps of the first")
-    return None
 
 
 def _change(optimizer: Any, world: World, factor: float) -> None:
-    if world.choice == "by a scheduler":
+    if world.choice in ("by a scheduler", "in a tensor"):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: factor if epoch else 1.0)
         schedule.step()
         return
@@ -118,7 +119,7 @@ def _change(optimizer: Any, world: World, factor: float) -> None:
         group["lr"] = group["lr"] * factor
 
 
-def _as_tensor(case: Case, world: World) -> str | None:
+def _same_as_number(case: Case, world: World) -> None:
     lr = torch.tensor(case.lr)
     plain, trial = case.trial(world, lr=case.lr), case.trial(world, lr=lr)
     expected, got = plain.steps(case.patience), trial.steps(case.patience)
@@ -128,7 +129,6 @@ def _as_tensor(case: Case, world: World) -> str | None:
         distance = 0.0 if case.random else apart(start, expected[place], got[place])
         if not distance <= _TOLERANCE:
             raise ViolationError(f"a tensor as lr makes other steps than the number, by {distance:.0%} of the way")
-    return None
 
 
 def rejects(case: Case, world: World) -> str | None:
@@ -152,10 +152,10 @@ def _no_lr_argument(case: Case) -> str | None:
     return None if case.subject.takes_lr else case.no_lr
 
 
-_CHANGES = ("before the first step", "between steps", "in the last group", "by a scheduler", "tensor")
+_CHANGES = ("before the first step", "between steps", "in the last group", "by a scheduler", "in a tensor")
 
 PROPERTIES = (
     Property(name="zero-lr-is-identity", judge=zero_lr, unless=_no_lr, examples=8),
     Property(name="follows-lr", judge=follows_lr, choices=_CHANGES, unless=_no_lr, examples=3),
-    Property(name="rejects-bad-hyperparameters", judge=rejects, sizes=(1, 1), unless=_no_lr_argument, examples=2),
+    Property(name="rejects-bad-hyperparameters", judge=rejects, sizes=ONE, unless=_no_lr_argument, examples=2),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,20 +16,12 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import errors as hypothesis_errors
 
 from ._case import Case, trouble_text
-from ._catalogue import PROPERTIES, hiders_of
+from ._catalogue import FIRST, PROPERTIES, ROOT, hiders_of
 from ._verdicts import Outcome, RefusalError, Verdict, ViolationError, refuses, words_of
 
 if TYPE_CHECKING:
     from ._property import Property
     from ._tensors import World
-
-# What a property is in the user's words where it is by design; shown as skipped, with the reason.
-DECLARED: Mapping[type, Mapping[str, str]] = {
-    torch.optim.LBFGS: {
-        "parameters-independent": "one estimate of curvature for all parameters, by design",
-        "skips-missing-gradients": "a missing gradient counts as zero in its one vector of gradients, by design",
-    },
-}
 
 _AFTER_A_FAILURE = 60  # worlds that are still tried to find a smaller one
 
@@ -50,13 +42,19 @@ class _Log:
 
 
 class Examination:
-    """All that is found out about one optimizer; a property is judged once, when it is first asked for."""
+    """All that is found out about one optimizer; a property is judged once, when it is first asked for.
 
-    def __init__(self, case: Case, *, skip: Mapping[str, str], seed: int, max_examples: int | None) -> None:
+    A failure is hidden only by a property that is asked for too: what is hidden must stay visible as the other's.
+    """
+
+    def __init__(
+        self, case: Case, names: Collection[str], *, skip: Mapping[str, str], seed: int, max_examples: int | None
+    ) -> None:
         self.case = case
+        self.names = names
         self.seed = seed
         self.max_examples = max_examples
-        self.skip = {**_declared(case), **skip}
+        self.skip = skip
         self._outcomes: dict[str, Outcome] = {}
 
     def outcome(self, name: str) -> Outcome:
@@ -64,10 +62,15 @@ class Examination:
         found = self._bare(name)
         if found.verdict != "failed":
             return found
-        for hider in hiders_of(name):
+        for hider in self._hiders_of(name):
             if self._bare(hider).verdict == "failed":
                 return _outcome(name, "not judged", f"hidden by the failure of {hider}", found.example, found.seconds)
         return found
+
+    def _hiders_of(self, name: str) -> list[str]:
+        # What the plainest run dies of, every property would die of.
+        hiders = hiders_of(name) if self.case.trouble is None else [ROOT if self.case.rootless else FIRST]
+        return [one for one in hiders if one in self.names and one != name]
 
     def _bare(self, name: str) -> Outcome:
         if name not in self._outcomes:
@@ -82,10 +85,13 @@ class Examination:
             return _outcome(prop.name, "skipped", self.skip[prop.name])
         if self.case.trouble is not None:
             refused = refuses(self.case.trouble)
-            return _outcome(prop.name, "declined" if refused else "failed", trouble_text(self.case.trouble))
+            return _outcome(prop.name, "declined" if refused else "failed", trouble_text(self.case))
         log = _Log()
         with sheltered():
-            reason = prop.unless(self.case) if prop.unless else None
+            try:
+                reason = prop.unless(self.case) if prop.unless else None
+            except Exception as error:  # noqa: BLE001  # of the optimizer
+                return _outcome(prop.name, "failed", f"crashed with {words_of(error)}")
             if reason is not None:
                 return _outcome(prop.name, "not judged", reason)
             for choice in prop.choices:
@@ -129,7 +135,7 @@ def _try(prop: Property, case: Case, world: World, log: _Log) -> bool:
         return True
     except Exception as error:  # noqa: BLE001  # of the optimizer: a refusal or a crash
         if isinstance(error, RefusalError) or refuses(error, prop.arithmetic):
-            log.refusals[world] = words_of(error)
+            log.refusals[world] = str(error) if isinstance(error, RefusalError) else words_of(error)
         else:
             log.violations[world] = f"crashed with {words_of(error)}"
             return True
@@ -145,19 +151,20 @@ def _summary(name: str, log: _Log) -> Outcome:
         return _outcome(name, "failed", log.violations[world], str(world))
     if log.refusals:
         world, words = next(iter(log.refusals.items()))
-        return _outcome(name, "declined", words, str(world))
+        return _outcome(name, "declined", words + _in_part(log), str(world))
     return _outcome(name, "passed", "; ".join(log.remarks[:3]))
+
+
+def _in_part(log: _Log) -> str:
+    """Say which sorts of worlds were refused, where others were not."""
+    refused = list(dict.fromkeys(world.choice for world in log.refusals))
+    held = {world.choice for world in log.fine - log.refusals.keys()} - set(refused)
+    rest = "the other holds" if len(held) == 1 else f"the other {len(held)} hold"
+    return f" ({', '.join(refused)}; {rest})" if held else ""
 
 
 def _outcome(name: str, verdict: Verdict, text: str = "", example: str = "", seconds: float = 0.0) -> Outcome:
     return Outcome(name=name, verdict=verdict, text=text, example=example, seconds=seconds)
-
-
-def _declared(case: Case) -> Mapping[str, str]:
-    factory = case.subject.factory
-    while hasattr(factory, "func"):
-        factory = factory.func
-    return DECLARED.get(factory, {}) if isinstance(factory, type) else {}
 
 
 @contextmanager

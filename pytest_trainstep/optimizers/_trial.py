@@ -35,7 +35,13 @@ class Manner:
 
 
 class Trial:
-    """Parameters, an optimizer over them, and steps with generated gradients."""
+    """Parameters, an optimizer over them, and steps with generated gradients.
+
+    With `in_place` every gradient is written into the tensor of the one before, as after
+    ``zero_grad(set_to_none=False)``.
+    """
+
+    in_place = False
 
     def __init__(
         self,
@@ -123,7 +129,7 @@ class Trial:
         return loss
 
     def _give(self, param: Tensor, drawn: Tensor | None) -> Tensor | None:
-        param.grad = None
+        kept, param.grad = param.grad if self.in_place else None, None
         if drawn is None:
             return None
         if self.manner.sparse and drawn.layout is torch.strided and drawn.dim():
@@ -131,6 +137,8 @@ class Trial:
         if self.manner.graph:
             bent = (param * drawn).sum() + _CURVATURE / 2 * param.square().sum()
             bent.backward(create_graph=True)  # type: ignore[no-untyped-call]
+        elif kept is not None and kept.layout is drawn.layout is torch.strided:
+            param.grad = kept.copy_(drawn)
         else:
             param.grad = drawn if _expanded(drawn) else drawn.clone()
         return param.grad

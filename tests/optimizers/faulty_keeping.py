@@ -120,6 +120,14 @@ class BypassesTheDefaults(Plain):
         super().update(p, g, {"momentum": 0.9, **group})
 
 
+@fails("add-param-group", "not with its own lr")
+class OneRateForAddedGroups(Plain):
+    def add_param_group(self, param_group):
+        super().add_param_group(param_group)
+        if self.state:
+            self.param_groups[-1]["lr"] = self.defaults["lr"]
+
+
 @fails("reproducible", "blatant")
 class NoiseOfTheClock(Plain):
     def update(self, p, g, group):
@@ -153,6 +161,26 @@ class LogsInTheModule(Plain):
         return super().direction(p, g, group)
 
 
+@fails("no-memory-growth", "a graph")
+class KeepsTheGraph(Plain):
+    """What is computed from a parameter outside of `no_grad` keeps the graph of all steps."""
+
+    def before_step(self):
+        with torch.enable_grad():
+            for p in self.param_groups[0]["params"]:
+                self.defaults["penalty"] = self.defaults.get("penalty", 0.0) + p.abs().sum()
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "defaults": {**self.defaults, "penalty": 0.0}}
+
+
+@fails("no-memory-growth", "text")
+class WritesALog(Plain):
+    def update(self, p, g, group):
+        super().update(p, g, group)
+        group["log"] = group.get("log", "") + "."
+
+
 @fails("state-dict-round-trip", "blatant")
 class StateOutside(Plain):
     def __init__(self, params, lr=0.01):
@@ -180,6 +208,15 @@ class KeepsObjects(Plain):
     def direction(self, p, g, group):
         self.state[p].setdefault("began", time.struct_time(range(9)))
         return super().direction(p, g, group)
+
+
+@fails("state-dict-round-trip", "not the groups")
+class LoadsStateOnly(Plain):
+    def load_state_dict(self, state_dict):
+        lrs = [group["lr"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, lr in zip(self.param_groups, lrs, strict=True):
+            group["lr"] = lr
 
 
 @fails("deepcopy-and-pickle", "blatant")

@@ -39,6 +39,35 @@ class LeaksTheLoopVariable(Plain):
             super().update(p, g, group)
 
 
+@fails("updates", "stops later")
+class StopsAfterEight(Plain):
+    def update(self, p, g, group):
+        count = self.state[p]["step"] = self.state[p].get("step", 0) + 1
+        if count <= 8:
+            super().update(p, g, group)
+
+
+@fails("updates", "the first elements only")
+class FirstFourElements(Plain):
+    def direction(self, p, g, group):
+        first = torch.arange(g.numel()).view(g.shape) < 4
+        return super().direction(p, torch.where(first, g, torch.zeros_like(g)), group)
+
+
+@fails("updates", "crashes in the second step")
+class LooksForTheWrongKey(Plain):
+    def update(self, p, g, group):
+        if self.state[p]:
+            self.state[p]["bufer"].mul_(0.9)
+        super().update(p, g, group)
+
+
+@fails("updates", "idle without a closure")
+class IdleWithoutClosure(Plain):
+    def step(self, closure=None):
+        return None if closure is None else super().step(closure)
+
+
 @fails("updates-every-group", "blatant")
 class FirstGroupOnly(Plain):
     def update(self, p, g, group):
@@ -70,6 +99,13 @@ class Standardizes(Plain):
 class DividesByCount(Plain):
     def direction(self, p, g, group):
         return super().direction(p, g, group) * (1.0 / g.numel())
+
+
+@fails("updates-every-shape", "matrices only, in silence")
+class SkipsVectors(Plain):
+    def update(self, p, g, group):
+        if p.ndim > 1:
+            super().update(p, g, group)
 
 
 @fails("updates-every-layout", "blatant")
@@ -115,29 +151,26 @@ class RealPartOnly(Rooted):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None and p.is_complex():
-                    p.real.sub_(float(group["lr"]) * p.grad.real)
+                    self.complex(p, float(group["lr"]))
                 elif p.grad is not None:
                     g = p.grad.coalesce().to_dense() if p.grad.is_sparse else p.grad
                     self.update(p, g, group, self.state[p])
         return loss
+
+    def complex(self, p, lr):
+        p.real.sub_(lr * p.grad.real)
 
 
 @fails("updates-complex", "subtle")
 class SquaresWithoutConjugate(RealPartOnly):
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None and p.is_complex():
-                    p.sub_(float(group["lr"]) * p.grad / (p.grad * p.grad).sqrt())
-                elif p.grad is not None:
-                    g = p.grad.coalesce().to_dense() if p.grad.is_sparse else p.grad
-                    self.update(p, g, group, self.state[p])
-        return loss
+    def complex(self, p, lr):
+        p.sub_(lr * p.grad / (p.grad * p.grad).sqrt())
+
+
+@fails("updates-complex", "half uphill")
+class Conjugates(RealPartOnly):
+    def complex(self, p, lr):
+        p.sub_(lr * p.grad.conj())
 
 
 @fails("updates-sparse", "blatant")

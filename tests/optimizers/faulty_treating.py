@@ -52,6 +52,18 @@ class FirstRateForAll(Plain):
         super().update(p, g, self.param_groups[0])
 
 
+@fails("follows-lr", "a tensor is read once")
+class ReadsATensorOnce(Plain):
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, lr)
+        for group in self.param_groups:
+            if isinstance(lr, torch.Tensor):
+                group["number"] = float(lr)
+
+    def update(self, p, g, group):
+        p.add_(self.direction(p, g, group), alpha=-float(group.get("number", group["lr"])))
+
+
 @fails("rejects-bad-hyperparameters", "blatant")
 class TakesAnything(Plain):
     def __init__(self, params, lr=0.01, momentum=0.9):
@@ -117,6 +129,21 @@ class ZeroesGradients(Plain):
 class DecaysIntoGradients(Plain):
     def update(self, p, g, group):
         super().update(p, g.add_(p, alpha=1e-3), group)
+
+
+@fails("leaves-gradients-alone", "only when large")
+class ClipsInPlace(Plain):
+    def update(self, p, g, group):
+        torch.nn.utils.clip_grad_norm_([p], 10.0)
+        super().update(p, g, group)
+
+
+@fails("leaves-gradients-alone", "as its state")
+class StartsWithTheGradientItself(Plain):
+    def direction(self, p, g, group):
+        state = self.state[p]
+        state["buffer"] = state["buffer"].mul_(0.9).add_(g) if state else g
+        return state["buffer"]
 
 
 @fails("finite-on-zero-gradient", "blatant")

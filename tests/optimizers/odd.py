@@ -180,3 +180,65 @@ class NeedsClosure(Plain):
 
     def step(self, closure):
         return super().step(closure)
+
+
+@sound
+class RateAsALimit(Plain):
+    """The lr only caps a step size that it sets by the size of the gradient."""
+
+    def __init__(self, params, lr=1.0):
+        super().__init__(params, lr)
+
+    def update(self, p, g, group):
+        p.sub_(g * torch.clamp(0.01 / (g.square().sum() + 1e-12), max=float(group["lr"])))
+
+
+@sound
+class LargestElement(Plain):
+    """Of each gradient it takes the largest element only."""
+
+    def direction(self, p, g, group):
+        size = g.abs()
+        return torch.where(size == size.max(), g, torch.zeros_like(g)) if g.numel() else g
+
+
+@sound
+class OneVector(Plain):
+    """All its parameters are one vector, in one group."""
+
+    def add_param_group(self, param_group):
+        if self.param_groups:
+            raise ValueError("OneVector takes one group of parameters")
+        super().add_param_group(param_group)
+
+    def before_step(self):
+        grads = [p.grad for p in self.param_groups[0]["params"] if p.grad is not None]
+        self.norm = torch.stack([g.to_dense().abs().square().sum().float() for g in grads]).sum().sqrt()
+
+    def update(self, p, g, group):
+        p.add_(g / (self.norm.to(p.dtype) + 1e-8), alpha=-float(group["lr"]))
+
+
+@sound
+class Backtracks(NeedsClosure):
+    """It tries shorter and shorter steps by its closure, and puts the gradients back."""
+
+    @torch.no_grad()
+    def update(self, p, g, group):
+        start, drawn = p.clone(), g.clone()
+        for shrink in (1.0, 0.5, 0.25):
+            p.copy_(start - drawn * float(group["lr"]) * shrink)
+        g.copy_(drawn)
+
+
+@sound
+class WeightsOnASimplex(Plain):
+    """Weights along the last dimension are positive and add up to one from the first step on."""
+
+    def update(self, p, g, group):
+        if not self.state[p]:
+            self.state[p]["logits"] = p.log_softmax(-1) if p.ndim else p.clone()
+        if p.ndim and p.shape[-1] == 1:
+            raise ValueError("WeightsOnASimplex needs two entries in the last dimension")
+        logits = self.state[p]["logits"].sub_(g, alpha=float(group["lr"]))
+        p.copy_(logits.softmax(-1) if p.ndim else logits)

@@ -1,5 +1,6 @@
 """Every faulty optimizer of the collection fails the one property that names its defect; no sound one fails any."""
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -88,3 +89,10 @@ def test_optimizers_of_torch_fail_what_is_known(cls):
     found = examine_optimizer(cls, seed=2)
 
     assert [one.name for one in found.failed] == KNOWN.get(cls.__name__, []), str(found)
+
+
+@pytest.mark.parametrize("cls", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad])
+def test_fused_optimizers_of_torch_walk_past_the_end_of_a_strided_parameter(cls):
+    found = examine_optimizer(functools.partial(cls, fused=True, lr=0.1), only=["updates-every-layout"])
+
+    assert "strided" in found["updates-every-layout"].text, str(found)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, Muon
 
 from pytest_trainstep import OptimizerNotConforming, TrainStepUsageError, check_optimizer
 from pytest_trainstep.optimizers import __main__ as command
@@ -132,10 +132,63 @@ def test_a_failure_that_another_explains_is_not_judged():
         def step(self, closure=None):
             pass
 
-    found = examine_optimizer(Nothing, only=["updates-every-group"])
+    found = examine_optimizer(Nothing, only=["updates", "updates-every-group"])
 
     assert found["updates-every-group"].verdict == "not judged"
     assert "hidden by the failure of updates" in found["updates-every-group"].text
+    assert examine_optimizer(Nothing, only=["updates-every-group"])["updates-every-group"].verdict == "failed"
+
+
+def test_what_stands_still_without_a_closure_is_told_so():
+    class OnlyWithClosure(SGD):
+        def step(self, closure=None):
+            return None if closure is None else super().step(closure)
+
+    text = examine_optimizer(OnlyWithClosure, only=["updates"])["updates"].text
+
+    assert text.endswith("did not move in 20 steps, but did when step was given a closure")
+
+
+def test_a_coupling_counts_as_declined_where_a_second_group_is_refused():
+    class OneVector(SGD):
+        def add_param_group(self, param_group):
+            if self.param_groups:
+                raise ValueError("OneVector takes one group")
+            super().add_param_group(param_group)
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            held = [p for p in self.param_groups[0]["params"] if p.grad is not None]
+            norm = torch.stack([p.grad.norm() for p in held]).norm()
+            for p in held:
+                p.sub_(p.grad / norm, alpha=0.1)
+
+    outcome = examine_optimizer(OneVector, only=["parameters-independent"])["parameters-independent"]
+
+    assert outcome.verdict == "declined"
+    assert outcome.text.startswith("ValueError: OneVector takes one group: parameter 0 moves otherwise")
+
+
+def test_a_refusal_of_some_sorts_says_of_which():
+    text = examine_optimizer(Muon, only=["updates-every-layout"])["updates-every-layout"].text
+
+    assert "Muon only supports 2D parameters" in text
+    assert text.endswith("(channels-last; the other 4 hold)")
+
+
+def test_a_missing_super_init_is_named_even_if_it_crashes_the_step():
+    class Rooted(SGD):
+        pass
+
+    class Rootless(Rooted):
+        def __init__(self, params, lr=0.1):
+            self.param_groups = [{"params": list(params), "lr": lr}]
+
+    Rooted([torch.ones(1, requires_grad=True)])  # from here on the step of the class looks for hooks
+    found = examine_optimizer(Rootless)
+
+    assert [one.name for one in found.failed] == ["hooks-fire"], str(found)
+    assert found["hooks-fire"].text.startswith("Optimizer.__init__ was not called")
 
 
 def test_parametrized_checks_are_tests_of_their_own(pytester):
@@ -181,6 +234,24 @@ def test_the_status_is_0_when_nothing_fails_and_2_when_nothing_could_be_checked(
     assert command.main(["torch.optim.Adam", "--only", "updates", "--max-examples", "1"]) == 0
     assert command.main(["no.such.Optimizer"]) == 2
     assert "error: cannot find no.such.Optimizer" in capsys.readouterr().err
+
+
+def test_one_that_cannot_be_built_does_not_keep_the_others_from_the_table(capsys, monkeypatch, tmp_path):
+    (tmp_path / "both.py").write_text(
+        "from torch.optim import SGD\n\n"
+        "class Needy(SGD):\n    def __init__(self, params, model):\n        super().__init__(params)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert command.main(["both", "--only", "updates", "--max-examples", "1"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("property  SGD")
+    assert "error: Needy cannot be constructed: no value for model" in captured.err
+
+
+def test_where_json_cannot_be_written_is_told_before_the_run(capsys, tmp_path):
+    assert command.main(["torch.optim.Adam", "--json", str(tmp_path / "missing" / "found.json")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_a_module_stands_for_all_its_optimizers():

@@ -19,7 +19,8 @@ def _property(name: str, fault: str, example: str, fix: str, on_purpose: str = "
 ENTRIES: tuple[Entry, ...] = (
     _property(
         "updates",
-        "A parameter with an ordinary gradient does not move in 20 steps, stops moving, or becomes NaN.",
+        "A parameter with an ordinary gradient, or some of its elements, does not move in 20 steps, stops moving, or becomes"
+        " NaN.",
         "for p in group['params']:\n    new = p - lr * p.grad  # a new tensor; p is as before",
         "write into each parameter in place, under torch.no_grad(): p.add_(update, alpha=-lr).",
         'pass within=STEPS if it moves later than in step 20, or skip={"updates": reason}.',
@@ -32,8 +33,8 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _property(
         "updates-every-shape",
-        "A 0-dim parameter, one with one element, an empty one or one with five dimensions does not move, becomes NaN"
-        " or crashes the step.",
+        "A 0-dim parameter, one with one element, an empty one or one with one to five dimensions does not move, becomes"
+        " NaN or crashes the step.",
         "rows = p.grad.norm(dim=1, keepdim=True)  # a 0-dim parameter has no rows",
         "treat each number of dimensions, or raise ValueError in words for those that it does not train.",
     ),
@@ -51,7 +52,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _property(
         "updates-complex",
-        "A part of a complex parameter does not move.",
+        "The real or the imaginary part of a complex parameter does not move, or moves uphill.",
         "exp_avg_sq.mul_(beta2).add_(g * g, alpha=1 - beta2)  # g * g is no square of a size",
         "work on torch.view_as_real(p), or raise in words for complex parameters.",
     ),
@@ -93,7 +94,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _property(
         "leaves-gradients-alone",
-        "The step changes, replaces or clears gradients.",
+        "The step changes, replaces or clears gradients, or keeps one as its state and changes that.",
         "p.grad.add_(p, alpha=weight_decay)",
         "compute out of place: grad = p.grad.add(p, alpha=weight_decay).",
     ),
@@ -148,7 +149,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _property(
         "add-param-group",
-        "Parameters of a group that was added later are not trained, or the group lacks hyperparameters.",
+        "Parameters of a group that was added later are not trained, or the group lacks hyperparameters or its own lr.",
         "self._params = [p for g in self.param_groups for p in g['params']]  # at construction",
         "read self.param_groups in every step; call super().add_param_group where it is overridden.",
     ),
@@ -160,13 +161,13 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _property(
         "no-memory-growth",
-        "What the optimizer keeps grows with every step.",
+        "What the optimizer keeps grows with every step: tensors, values, text, or the graph of a tensor.",
         "self.history.append(p.grad.clone())",
-        "keep a bounded number: collections.deque(maxlen=...), or a running mean.",
+        "keep a bounded number, collections.deque(maxlen=...) or a running mean, and keep tensors detached.",
     ),
     _property(
         "state-dict-round-trip",
-        "After saving and loading into a fresh optimizer the steps are not those of the uninterrupted run.",
+        "After saving and loading into a fresh optimizer the steps, or the lr, are not those of the uninterrupted run.",
         "self.momentum = {}  # state_dict() does not save it\nself.momentum[p] = torch.zeros_like(p)",
         "keep what steps need in self.state[p] and in the groups, as tensors and plain numbers.",
     ),
