@@ -177,3 +177,32 @@ def test_the_largest_gradient_of_every_kind():
     assert found[:6] == [4.0, 0.0, 4.0, 5.0, 1.0, 0.0]
     assert found[6] != found[6]
     assert found[7] == 7
+
+
+class Holder(torch.Tensor):
+    """Says that it is on the meta device, and holds a tensor."""
+
+    @staticmethod
+    def __new__(cls, held):
+        tensor = torch.Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype, device="meta")
+        tensor.held = held
+        return tensor
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise NotImplementedError
+
+
+class Flattened(Holder):
+    """Shows what it holds, as subclasses of others do."""
+
+    def __tensor_flatten__(self):
+        return ["held"], None
+
+
+def test_only_what_is_on_meta_is_without_values_not_what_says_so():
+    cpu, meta = torch.ones(2), torch.ones(2, device="meta")
+    assert snapshots.without_values(meta)
+    assert snapshots.without_values(Flattened(meta))
+    assert not any(snapshots.without_values(one) for one in (cpu, Holder(cpu), Flattened(cpu)))
+    assert [snapshots.device_of(one) for one in (cpu, meta, Holder(cpu))] == ["cpu", "meta", "Holder"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .fingerprints import fingerprint
-from .snapshots import PLAIN, SAMPLE, Snapshot, local, readable, sample_of, unequal
+from .snapshots import PLAIN, SAMPLE, Snapshot, local, readable, sample_of, unequal, without_values
 
 PIECE = 2**18  # elements that are subtracted at a time: few enough to stay in the processor's cache
 
@@ -189,7 +189,7 @@ def largest(tensors: Sequence[torch.Tensor]) -> list[float]:
 
 
 def _gradient_values(tensor: torch.Tensor) -> torch.Tensor | None:
-    if tensor.is_meta:
+    if without_values(tensor):
         return None
     values: Any = tensor.detach() if tensor.requires_grad else tensor
     if type(tensor) not in PLAIN and hasattr(values, "to_local"):

@@ -38,7 +38,25 @@ class Snapshot:
 def readable(tensor: torch.Tensor) -> bool:
     """Tell whether the tensor has values that can be read at all."""
     lazy = type(tensor) not in PLAIN and isinstance(tensor, UninitializedParameter)
-    return not lazy and not tensor.is_meta and tensor.numel() > 0
+    return not lazy and not without_values(tensor) and tensor.numel() > 0
+
+
+def without_values(tensor: Any) -> bool:
+    """Tell whether the tensor is on the meta device, and not only says so, as a subclass may that holds values."""
+    if not tensor.is_meta or type(tensor) in PLAIN:
+        return bool(tensor.is_meta)
+    if hasattr(tensor, "to_local"):
+        tensor = tensor.to_local()
+    if hasattr(tensor, "__tensor_flatten__"):
+        return any(without_values(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+
+
+def device_of(tensor: Any) -> str:
+    """Name the device on which the values are; what only says meta is named by its class."""
+    if tensor.is_meta and not without_values(tensor):
+        return type(tensor).__name__
+    return str(tensor.device)
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
