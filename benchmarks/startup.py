@@ -27,6 +27,9 @@ def run(folder, *plugin):
     """Run the suite once; return wall and CPU seconds."""
     # no plugin is found by itself, so that ours is the only difference
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # as after an installation: nothing is compiled anew
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, str(folder)]
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)  # noqa: S603 - ourselves

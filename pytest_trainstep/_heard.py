@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +100,12 @@ class Heard:
         groups = [group for group in self.groups if group.tensors]
         return (self.steps > 0 or self.skipped > 0) and bool(groups) and all(one.updated is False for one in groups)
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing was heard of it that anybody would have to judge."""
+        odd = self.reused or self.leftover or self.non_finite or self.orphans or self.reached
+        return not odd and all(group.updated is not False for group in self.groups)
+
 
 @dataclass(slots=True, kw_only=True)
 class Subject:
@@ -120,6 +127,11 @@ class Subject:
         """Return the number of optimizer steps."""
         return sum(one.steps for one in self.optimizers)
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing was heard in it that anybody would have to judge."""
+        return all(one.quiet for one in self.optimizers)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries and lists, without NaN."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
@@ -134,7 +146,7 @@ class Subject:
 
     def dumps(self) -> str:
         """Return one line of JSON, for `loads` only: what is as it usually is, is left out."""
-        return json.dumps(_lean(self), separators=(",", ":"))
+        return _written(_lean(self))
 
     @classmethod
     def loads(cls, line: str) -> Subject:
@@ -163,22 +175,29 @@ def _pair(value: Sequence[float | str] | None) -> tuple[float, float] | None:
 
 
 @functools.cache
-def _usual(kind: type) -> tuple[tuple[str, object], ...]:
-    """Return the fields of a class, and what each is when nothing was said."""
-    return tuple(
+def _usual(kind: type) -> tuple[Callable[[object], tuple[object, ...]], tuple[tuple[str, object], ...]]:
+    """Return what reads all fields of a class at once, and what each is when nothing was said."""
+    fields = dataclasses.fields(kind)
+    usual = tuple(
         (one.name, one.default_factory() if one.default_factory is not dataclasses.MISSING else one.default)
-        for one in dataclasses.fields(kind)
+        for one in fields
     )
+    return operator.attrgetter(*(one.name for one in fields)), usual
 
 
-def _lean(value: Any) -> Any:  # noqa: ANN401 (it passes through)
-    if isinstance(value, Subject | Heard | Group | Curve):
-        kind: type = type(value)
-        pairs = ((name, getattr(value, name), usual) for name, usual in _usual(kind))
-        return {name: _lean(mine) for name, mine, usual in pairs if mine != usual}
-    if isinstance(value, list):
-        return [_lean(item) for item in value]
-    return value
+def _lean(thing: Subject | Heard | Group | Curve) -> dict[str, Any]:
+    kind: type = type(thing)
+    read, usual = _usual(kind)
+    found: dict[str, Any] = {
+        name: mine for (name, other), mine in zip(usual, read(thing), strict=True) if mine != other
+    }
+    for name in _NESTED & found.keys():
+        found[name] = list(map(_lean, found[name]))
+    return found
+
+
+_NESTED = frozenset({"optimizers", "groups", "curves"})
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _number(value: float | str | None) -> float | None:

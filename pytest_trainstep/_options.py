@@ -7,7 +7,6 @@ what is valid.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -237,6 +236,6 @@ def _complete(words: dict[str, Any]) -> dict[str, Any]:
 def marked(node: pytest.Item, settings: Settings) -> Settings:
     """Lay the markers of a test, its class and its module over what was asked for the session."""
     try:
-        return dataclasses.replace(settings, **_complete(dict(_marker_keywords(node))))
+        return settings._replace(**_complete(dict(_marker_keywords(node))))
     except argparse.ArgumentTypeError as error:
         raise pytest.UsageError(f"{node.nodeid}: marker trainstep: {error}") from None

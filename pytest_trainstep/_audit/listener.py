@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_trainstep import _settings, _torch_import
-from pytest_trainstep._diagnose import audit
 from pytest_trainstep._heard import Subject
+from pytest_trainstep._report import verdicts
 
-from . import blame
 from .guard import Notes
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pytest_trainstep._diagnose.audit import Verdict
     from pytest_trainstep._watch.overhear import Overhearer
 
     from . import Asked
@@ -36,8 +36,8 @@ class Listener:
         self.notes = Notes()
         self._config = config
         self._fails = asked.mode == "fail"
-        self._pictures = any(path.suffix in (".html", ".json") for path in asked.paths)
-        self._pictures = self._pictures or config.pluginmanager.hasplugin("html")
+        self._extras = bool(config.getoption("htmlpath", None))  # of pytest-html
+        self._pictures = self._extras or any(path.suffix in (".html", ".json") for path in asked.paths)
         self._properties = bool(config.getoption("xmlpath", None))
         self._ear: Overhearer | None = None
         self._open: list[Subject] = []
@@ -125,15 +125,17 @@ class Listener:
             with self.notes.guard("call"):
                 error = self._blame()
             if error is not None:
+                from . import blame
+
                 blame.at_the_line(error, item)
         return result
 
-    def _blame(self) -> audit.Verdict | None:
+    def _blame(self) -> Verdict | None:
         """Return what fails this test, if something does."""
         if self._ear is None or _settings.current().audit == "off":
             return None
         heard = [self._ear.so_far(), *self._fixtures]
-        found = [verdict for subject in heard if subject is not None for verdict in audit.verdicts(subject)]
+        found = [verdict for subject in heard if subject is not None for verdict in verdicts(subject)]
         return next((verdict for verdict in found if verdict.fails), None)
 
     # -- what is reported ------------------------------------------------------------------
@@ -162,7 +164,7 @@ class Listener:
         if _settings.current().audit == "off":
             subject.excuse = _settings.current().reason
         if self._properties and subject.optimizers:
-            found = audit.verdicts(subject)
+            found = verdicts(subject)
             item.user_properties += [
                 ("trainstep.audit.steps", subject.steps),
                 ("trainstep.audit.noop_steps", sum(one.noop_steps for one in subject.optimizers)),
@@ -179,12 +181,16 @@ class Listener:
             return
         heard[0].notes += notes
         setattr(report, FIELD, [(subject.kind, subject.id, subject.dumps()) for subject in heard])
-        found = [verdict for subject in heard if subject.excuse is None for verdict in audit.verdicts(subject)]
+        if self._fails or self._extras:
+            self._consequences(report, heard)
+
+    def _consequences(self, report: pytest.TestReport, heard: list[Subject]) -> None:
+        found = [verdict for subject in heard if subject.excuse is None for verdict in verdicts(subject)]
         failing = [verdict for verdict in found if verdict.fails]
         if self._fails and failing and report.passed and heard[0].outcome == "passed":
             # what was trained in a fixture's teardown: the test itself is over
             report.outcome, report.longrepr = "failed", str(failing[0].finding)
-        if found and self._config.pluginmanager.hasplugin("html"):
+        if found and self._extras:
             from pytest_trainstep._report import extras
 
             extras.add(report, heard)

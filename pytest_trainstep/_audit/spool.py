@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 
-from pytest_trainstep._diagnose import audit
 from pytest_trainstep._heard import Subject
+from pytest_trainstep._report import verdicts
 
 
 class Spool:
@@ -42,4 +42,4 @@ class Spool:
 
 
 def _weight(subject: Subject) -> tuple[int, int]:
-    return len(audit.verdicts(subject)), subject.steps
+    return len(verdicts(subject)), subject.steps

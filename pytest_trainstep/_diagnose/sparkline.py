@@ -9,8 +9,10 @@ _LEVELS = "_.-~=+*#"  # ink grows with the value
 _BAD = "!"
 
 
-def sparkline(values: Sequence[float], width: int = 40) -> str:
+def sparkline(values: Sequence[float], width: int = 40, *, beside: Sequence[float] = ()) -> str:
     """Draw values as one line of at most `width` characters, from `_` (lowest) to `#` (highest); `!` is not finite.
+
+    A curve that will be compared is drawn on one scale with what stands `beside` it.
 
     Example:
         >>> sparkline([4.0, 3.0, 2.0, 1.0, 0.0])
@@ -18,7 +20,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     """
     count = min(width, len(values))
     columns = [_mean(values[k * len(values) // count : (k + 1) * len(values) // count]) for k in range(count)]
-    finite = [value for value in columns if math.isfinite(value)]
+    finite = [value for value in (*columns, *beside) if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
     step = (high - low) / (len(_LEVELS) - 1)
     return "".join(

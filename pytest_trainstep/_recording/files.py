@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_trainstep._errors import TrainStepUsageError
 
-FOLDER = "__trainstep__"
+from .session import FOLDER
+
 FORMAT = 1
 _DIGITS = 9
 
@@ -33,22 +34,49 @@ def read(path: Path) -> dict[str, Any] | None:
     Raises:
         TrainStepUsageError: The file is not a recording, or not readable as one.
     """
+    __tracebackhide__ = True
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the recording {path} cannot be read: {error}"
+    except OSError as error:
+        msg = f"the recording {path} cannot be read: {error.strerror or error}"
+        raise TrainStepUsageError(msg) from None
+    except UnicodeDecodeError:
+        msg = f"{path} is not a recording (it is no text); move it away, or delete it to record anew"
         raise TrainStepUsageError(msg) from None
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         msg = f"{path} is not a recording (line {error.lineno}: {error.msg}); mend it, or delete it to record anew"
         raise TrainStepUsageError(msg) from None
-    if not isinstance(data, dict) or data.get("trainstep-recording") != FORMAT or "steps" not in data:
-        msg = f"{path} is not a recording of this plugin (format {FORMAT}); move it away, or delete it to record anew"
+    if not _is_recording(data):
+        written = data.get("trainstep-recording") if isinstance(data, dict) else None
+        which = "" if written in (None, FORMAT) else f"this is format {written}, "
+        msg = (
+            f"{path} is not a recording of this version of the plugin ({which}it reads format {FORMAT}); move it away, or"
+            " delete it to record anew"
+        )
         raise TrainStepUsageError(msg)
-    return data
+    recording: dict[str, Any] = data
+    return recording
+
+
+def _is_recording(data: Any) -> bool:
+    """Tell whether everything is there that a comparison looks at."""
+    if not isinstance(data, dict) or data.get("trainstep-recording") != FORMAT:
+        return False
+    steps, weights = data.get("steps"), data.get("weights")
+    return (
+        isinstance(steps, list)
+        and all(isinstance(step, dict) and _is_step(step) for step in steps)
+        and isinstance(weights, dict)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in weights.values())  # noqa: PLR2004 - norm, projection
+    )
+
+
+def _is_step(step: dict[str, Any]) -> bool:
+    return isinstance(step.get("lr", []), list) and isinstance(step.get("options", {}), dict)
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
@@ -57,7 +85,8 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         TrainStepUsageError: The folder cannot be written.
     """
-    text = json.dumps(rounded({"trainstep-recording": FORMAT, **content}), indent=1, sort_keys=True) + "\n"
+    __tracebackhide__ = True
+    text = _text(rounded({"trainstep-recording": FORMAT, **content}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -69,8 +98,26 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        msg = f"the recording {path} cannot be written: {error.strerror or error}"
+        msg = (
+            f"the recording {path} cannot be written: {error.strerror or error}; make its folder writable, or use"
+            " --trainstep-record=none, which only compares"
+        )
         raise TrainStepUsageError(msg) from None
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """Write JSON with one line for each step and each parameter: what changes is what a diff shows."""
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {_block(content[key])}" for key in sorted(content)) + "\n}\n"
+
+
+def _block(value: Any) -> str:
+    if isinstance(value, dict) and value:
+        lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value[key])}" for key in sorted(value))
+        return f"{{\n{lines}\n }}"
+    if isinstance(value, list) and value:
+        lines = ",\n".join(f"  {json.dumps(item, sort_keys=True)}" for item in value)
+        return f"[\n{lines}\n ]"
+    return json.dumps(value)
 
 
 def rounded(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_trainstep import _settings
@@ -55,19 +55,21 @@ class Recording:
 
         count = steps_of(step_fn, steps, default=5)
         path = self._session.path(name)
-        recorded = files.read(path)
+        recorded, mode, shown = files.read(path), self._session.mode, self._session.shown(path)
+        if recorded is None and mode == "none":
+            raise RecordingMismatch(comparing.missing(shown, msg))
         now = files.rounded(_measured(model, step_fn, count))
-        mode = self._session.mode
-        if mode == "all" or (recorded is None and mode == "new"):
+        self._session.devices.add(now["device"])
+        if recorded is None or mode == "all":
             files.write(path, now)
-            self._session.written.append(path)
+            self._session.written.add(str(path))
             return
-        if recorded is None:
-            raise RecordingMismatch(comparing.missing(str(path), msg))
         tolerance = comparing.TOLERANCES.get(now["dtype"], 1e-4) if rtol is None else rtol
         parting = comparing.first_parting(recorded, now, tolerance)
         if parting is not None:
-            raise RecordingMismatch(comparing.finding(parting, recorded, now, rtol=tolerance, path=str(path), msg=msg))
+            finding = comparing.finding(parting, recorded, now, rtol=tolerance, path=shown, msg=msg)
+            self._session.parting.append(comparing.parted(parting, recorded, now, finding, path=shown))
+            raise RecordingMismatch(finding)
 
 
 def _measured(model: Any, step_fn: Callable[[], object], steps: int) -> dict[str, Any]:
@@ -82,14 +84,22 @@ def _measured(model: Any, step_fn: Callable[[], object], steps: int) -> dict[str
         raise TrainStepUsageError(msg)
     with restore.random_streams_kept():
         seen = curves.measure(model, step_fn, steps, _settings.current().seed or 0)
-    rows = zip(seen.loss, seen.gradient, seen.update, seen.size, seen.lr, strict=True)
+    rows = zip(seen.loss, seen.gradient, seen.update, seen.size, seen.lr, _changes(seen.options), strict=True)
     return {
         "torch": torch.__version__.partition("+")[0],
         "device": tensors[0].device.type,
         "dtype": str(tensors[0].dtype).removeprefix("torch."),
         "steps": [
-            {"loss": loss, "gradient": gradient, "update": update, "size": size, "lr": lr}
-            for loss, gradient, update, size, lr in rows
+            {"loss": loss, "gradient": gradient, "update": update, "size": size, "lr": lr, **options}
+            for loss, gradient, update, size, lr, options in rows
         ],
         "weights": seen.weights,
     }
+
+
+def _changes(options: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Keep the options of an optimizer where they are other ones than at the step before."""
+    before: dict[str, Any] = {}
+    for now in options:
+        yield {"options": now} if now and now != before else {}
+        before = now or before

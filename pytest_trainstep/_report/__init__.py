@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .summary import Run as Run  # noqa: TC001 - handed on
 from .summary import Summary as Summary
 from .summary import summarise as summarise
+from .summary import verdicts as verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path

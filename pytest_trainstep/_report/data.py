@@ -10,7 +10,7 @@ from typing import Any
 from pytest_trainstep._diagnose.audit import Verdict
 from pytest_trainstep._heard import Subject
 
-from . import mutation
+from . import mutation, recordings
 from .summary import NOT_OBSERVED, Run, Summary, judged, summarise
 
 SCHEMA = "pytest-trainstep/audit"
@@ -59,6 +59,7 @@ def header(run: Run, summary: Summary) -> dict[str, Any]:
             "causes": dict(sorted(summary.causes.items())),
         },
         "unneeded_excuses": summary.unneeded,
+        "recordings": recordings.data(run.recordings),
         "planted": None if run.plantings is None else mutation.data(run.plantings),
     }
 

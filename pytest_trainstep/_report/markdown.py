@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pytest_trainstep._heard import Subject
 
-from . import mutation
+from . import mutation, recordings
 from .summary import NOT_OBSERVED, Run, summarise
 from .text import headline
 
@@ -37,6 +37,7 @@ def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
         yield f"\nThe run was not complete: {run.ran} of {run.collected} tests ended, {run.lost} with their worker.\n"
     for note in sorted({*run.notes, *summary.notes}):
         yield f"\nNote: {mutation.cell(note)}\n"
+    yield from recordings.markdown(run.recordings)
     if run.plantings is not None:
         yield from mutation.markdown(run.plantings)
     yield f"\nNot observed: {'; '.join(NOT_OBSERVED)}.\n"

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_trainstep._diagnose.because import number
 from pytest_trainstep._heard import Group, Heard, Subject
 
-from . import mutation, svg
+from . import mutation, recordings, svg
 from .data import finding, header
 from .summary import Run, judged, summarise
 from .text import headline
@@ -35,8 +35,16 @@ def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
         script=_HERE.joinpath("page.js").read_text(encoding="utf-8"),
         causes=summary.causes.most_common(),
         rows=_rows(subjects),
-        sections=[] if run.plantings is None else [mutation.html(run.plantings)],
+        sections=list(_sections(run)),
     )
+
+
+def _sections(run: Run) -> Iterator[str]:
+    """What else was found in this session, besides what the audit heard."""
+    if run.recordings:
+        yield recordings.section(run.recordings)
+    if run.plantings is not None:
+        yield mutation.html(run.plantings)
 
 
 def _rows(subjects: Iterable[Subject]) -> Iterator[dict[str, Any]]:

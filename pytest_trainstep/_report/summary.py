@@ -7,10 +7,14 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from pytest_trainstep._diagnose import audit
 from pytest_trainstep._heard import Subject
 from pytest_trainstep._planted import Plantings
+
+if TYPE_CHECKING:
+    from pytest_trainstep._diagnose.audit import Verdict
+    from pytest_trainstep._recording.comparing import Parted
 
 WORST = 200  # findings that are kept for the text views
 
@@ -39,6 +43,8 @@ class Run:
     notes: list[str] = field(default_factory=list)
     plantings: Plantings | None = None
     """The second pass, where faults were planted."""
+    recordings: list[Parted] = field(default_factory=list)
+    """The trainings that parted from their recordings."""
 
     @property
     def complete(self) -> bool:
@@ -52,7 +58,7 @@ class Found:
 
     weight: tuple[bool, bool]
     id: str
-    verdict: audit.Verdict = field(compare=False)
+    verdict: Verdict = field(compare=False)
     subject: Subject = field(compare=False)
 
 
@@ -76,9 +82,18 @@ class Summary:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def judged(subject: Subject) -> list[audit.Verdict]:
+def verdicts(subject: Subject) -> list[Verdict]:
+    """Judge what was heard, worst first; where all was well, the rules are not even imported."""
+    if subject.quiet:
+        return []
+    from pytest_trainstep._diagnose import audit
+
+    return audit.verdicts(subject)
+
+
+def judged(subject: Subject) -> list[Verdict]:
     """Return what counts of the findings of one test: none, if it is excused."""
-    return [] if subject.excuse is not None else audit.verdicts(subject)
+    return [] if subject.excuse is not None else verdicts(subject)
 
 
 def summarise(subjects: Iterable[Subject]) -> Summary:
@@ -107,9 +122,9 @@ class _Backwards(str):
 def _counted(subjects: Iterable[Subject], summary: Summary) -> Iterator[Found]:
     for subject in subjects:
         _count(subject, summary)
-        verdicts = judged(subject)
-        summary.with_findings += bool(verdicts)
-        for verdict in verdicts:
+        found = judged(subject)
+        summary.with_findings += bool(found)
+        for verdict in found:
             summary.findings += 1
             summary.failing += verdict.fails
             summary.causes[verdict.cause] += 1
@@ -134,5 +149,5 @@ def _count(subject: Subject, summary: Summary) -> None:
     summary.notes.update(subject.notes)
     if subject.excuse is not None:
         summary.excused += 1
-        if subject.outcome == "passed" and not audit.verdicts(subject):
+        if subject.outcome == "passed" and not verdicts(subject):
             summary.unneeded.append(subject.id)

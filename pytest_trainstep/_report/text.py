@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_trainstep._diagnose.because import plural
-
 from .summary import NOT_OBSERVED, Found, Run, Summary
 
 _SHOWN = 12
@@ -29,6 +27,8 @@ def lines(run: Run, summary: Summary, *, verbose: int) -> list[str]:
 
 def headline(summary: Summary) -> str:
     """One sentence with the totals."""
+    from pytest_trainstep._diagnose.because import plural  # a run without findings ends without the rules
+
     trained = plural(summary.tests, "test")
     if summary.fixtures:
         trained += f" and {plural(summary.fixtures, 'fixture')}"
@@ -53,6 +53,8 @@ def _entry(found: Found) -> list[str]:
 def _problems(run: Run, summary: Summary) -> list[str]:
     result = [f"the excuse of {name} no longer applies: nothing was found in it" for name in summary.unneeded[:_SHOWN]]
     if run.lost:
+        from pytest_trainstep._diagnose.because import plural
+
         names = ", ".join(run.lost_ids[:3])
         result.append(f"not observed: {plural(run.lost, 'test')} whose worker crashed ({names})")
     notes = [*run.notes, *summary.notes]

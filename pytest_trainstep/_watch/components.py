@@ -20,7 +20,9 @@ from torch import nn
 from .restore import random_states
 
 _DEPTH = 2
+_FEW = 64  # of a longer list nobody asks which item was lost
 _FOREIGN = {"torch", "numpy", "builtins"}
+Keys = tuple[Any, ...]  # how to get to a part: names of attributes, keys of dictionaries, places in lists
 
 
 @dataclass(slots=True)
@@ -35,7 +37,11 @@ class Part:
 
 def parts_of(trainer: Any) -> dict[str, Part]:
     """Capture every part of `trainer`, the random streams of the process included."""
-    found = {part.path: part for part in _walk("", trainer, set(), _DEPTH)}
+    walk = _Walk()
+    found = {part.path: part for part in walk.through((), trainer, _DEPTH)}
+    for keys, optimizer in walk.optimizers:
+        path = f"{shown(keys)} order"
+        found[path] = Part(path, "order", walk.order(optimizer), _left_alone)
     found["<random streams>"] = Part("<random streams>", "streams", stream_states(), _restorer())
     return found
 
@@ -43,6 +49,10 @@ def parts_of(trainer: Any) -> dict[str, Part]:
 def _restorer() -> Callable[[Any], None]:
     back = random_states()
     return lambda _trainer: back()
+
+
+def _left_alone(_trainer: Any) -> None:
+    """Some parts are compared only: ties and orders are made by code, not by state."""
 
 
 def stream_states() -> dict[str, Any]:
@@ -54,29 +64,80 @@ def stream_states() -> dict[str, Any]:
     return states
 
 
-def _walk(path: str, holder: Any, seen: set[int], depth: int) -> Iterator[Part]:
-    if id(holder) in seen:
-        return
-    seen.add(id(holder))
-    for key, value in list(_attributes(holder).items()):
-        full = f"{path}.{key}" if path else key
+class _Walk:
+    """The way through a trainer's attributes; each object is met once."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.optimizers: list[tuple[Keys, torch.optim.Optimizer]] = []
+        self.names: dict[int, str] = {}
+
+    def through(self, keys: Keys, holder: Any, depth: int) -> Iterator[Part]:
+        if id(holder) in self.seen:
+            return
+        self.seen.add(id(holder))
+        for key, value in _children(holder):
+            yield from self.at((*keys, key), value, depth)
+
+    def at(self, keys: Keys, value: Any, depth: int) -> Iterator[Part]:
         kind = kind_of(value)
-        if kind is None:
-            if depth > 0 and _is_users(type(value)):
-                yield from _walk(full, value, seen, depth - 1)
-            continue
-        if kind == "module":
-            yield from _module_parts(full, value, seen)
-        elif kind != "opaque":
+        if kind is None or kind == "opaque":
+            if depth > 0 and (kind == "opaque" or _is_users(type(value))):
+                yield from self.through(keys, value, depth - 1)
+        elif kind == "module":
+            yield from self.module(keys, value)
+        else:
             if kind == "optimizer":
-                yield Part(f"{full} order", "order", _order(value, holder), lambda _trainer: None)
-            yield Part(full, kind, copied(kind, value), _putter(full, kind, copied(kind, value)))
+                self.optimizers.append((keys, value))
+            state = copied(kind, value)
+            yield Part(shown(keys), kind, state, _putter(keys, kind, state))
+
+    def module(self, keys: Keys, module: nn.Module) -> Iterator[Part]:
+        if id(module) in self.seen:
+            return
+        self.seen.update(map(id, module.modules()))
+        path = shown(keys)
+        parameters = dict(module.named_parameters())
+        self.names.update({id(one): f"{path}.{name}" for name, one in parameters.items()})
+        weights = {name: one.detach().clone() for name, one in parameters.items() if _readable(one)}
+        buffers = {name: one.detach().clone() for name, one in module.named_buffers() if _readable(one)}
+        grads = {name: None if one.grad is None else one.grad.detach().clone() for name, one in parameters.items()}
+        mode = _mode(module)
+        yield Part(path, "weights", weights, _tensor_putter(keys, weights))
+        yield Part(f"{path} buffers", "buffers", buffers, _tensor_putter(keys, buffers))
+        yield Part(f"{path} gradients", "gradients", grads, _gradient_putter(keys, grads))
+        yield Part(f"{path} mode", "mode", mode, _mode_putter(keys, mode))
+        yield Part(f"{path} ties", "ties", _ties(module), _left_alone)
+        for inner, value in _plain_attributes(module):
+            kind, state = str(kind_of(value)), copied(str(kind_of(value)), value)
+            yield Part(shown((*keys, *inner)), kind, state, _putter((*keys, *inner), kind, state))
+
+    def order(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        """The names of the optimizer's parameters, in its order."""
+        return [self.names.get(id(one), "?") for group in optimizer.param_groups for one in group["params"]]
 
 
-def _attributes(holder: Any) -> dict[str, Any]:
+def shown(keys: Keys) -> str:
+    """Write a path as Python does: `optimizers[0]`, `model.updates`."""
+    text = "".join(f".{key}" if isinstance(key, str) else f"[{key!r}]" for key in keys)
+    return text.removeprefix(".")
+
+
+def at(trainer: Any, keys: Keys) -> Any:
+    """Follow a path."""
+    for key in keys:
+        trainer = trainer[key] if isinstance(trainer, list | tuple | deque | dict) else getattr(trainer, key)
+    return trainer
+
+
+def _children(holder: Any) -> list[tuple[Any, Any]]:
+    if isinstance(holder, dict):
+        return list(holder.items())[:_FEW]
+    if isinstance(holder, list | tuple | deque):
+        return list(enumerate(holder))[:_FEW]
     own = getattr(holder, "__dict__", None)
     slots = {name: getattr(holder, name) for name in getattr(holder, "__slots__", ()) if hasattr(holder, name)}
-    return {**slots, **own} if isinstance(own, dict) else slots
+    return list({**slots, **(own if isinstance(own, dict) else {})}.items())
 
 
 def _is_users(kind: type) -> bool:
@@ -118,26 +179,29 @@ def _is_plain(value: Any, depth: int = 3) -> bool:
     return False
 
 
-def _module_parts(path: str, module: nn.Module, seen: set[int]) -> Iterator[Part]:
-    seen.add(id(module))
-    weights = {name: one.detach().clone() for name, one in module.named_parameters() if _readable(one)}
-    buffers = {name: one.detach().clone() for name, one in module.named_buffers() if _readable(one)}
-    grads = {name: None if one.grad is None else one.grad.detach().clone() for name, one in module.named_parameters()}
-    yield Part(path, "weights", weights, _tensor_putter(path, weights))
-    yield Part(f"{path} buffers", "buffers", buffers, _tensor_putter(path, buffers))
-    yield Part(f"{path} gradients", "gradients", grads, _gradient_putter(path, grads))
-    yield Part(f"{path} ties", "ties", _ties(module), lambda _trainer: None)
+_PLAIN = ("number", "generator", "container", "tensor")
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
-def _order(optimizer: torch.optim.Optimizer, trainer: Any) -> list[str]:
-    """The names of the optimizer's parameters, in its order."""
-    names = {
-        id(tensor): f"{key}.{name}"
-        for key, value in _attributes(trainer).items()
-        if isinstance(value, nn.Module)
-        for name, tensor in value.named_parameters()
-    }
-    return [names.get(id(one), "?") for group in optimizer.param_groups for one in group["params"]]
+def _plain_attributes(module: nn.Module) -> Iterator[tuple[Keys, Any]]:
+    """What a module and those inside it keep besides parameters and buffers: counters, generators, lists."""
+    for name, one in module.named_modules():
+        for key, value in list(vars(one).items()):
+            private = key.startswith("_") and not _is_users(type(one))
+            if key not in _OF_EVERY_MODULE and not private and kind_of(value) in _PLAIN and not _of_weights(value):
+                yield (*(name.split(".") if name else ()), key), value
+
+
+def _of_weights(value: Any) -> bool:
+    """Tell whether a list is another view of the parameters, which are looked after already."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, _CONTAINERS) else (value,)
+    return any(isinstance(one, nn.Parameter) for one in items)
+
+
+def _mode(module: nn.Module) -> dict[str, bool]:
+    """Which modules are in training mode, which parameters are trainable."""
+    modes = {f"{name} training": one.training for name, one in module.named_modules()}
+    return modes | {f"{name} trainable": one.requires_grad for name, one in module.named_parameters()}
 
 
 def _readable(tensor: torch.Tensor) -> bool:
@@ -152,16 +216,9 @@ def _ties(module: nn.Module) -> frozenset[frozenset[str]]:
     return frozenset(frozenset(group) for group in names.values() if len(group) > 1)
 
 
-def at(trainer: Any, path: str) -> Any:
-    """Follow a dotted path."""
-    for key in path.split("."):
-        trainer = getattr(trainer, key)
-    return trainer
-
-
-def _tensor_putter(path: str, values: dict[str, torch.Tensor]) -> Callable[[Any], None]:
+def _tensor_putter(keys: Keys, values: dict[str, torch.Tensor]) -> Callable[[Any], None]:
     def put(trainer: Any) -> None:
-        module = at(trainer, path)
+        module = at(trainer, keys)
         own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         with torch.no_grad():
             for name, value in values.items():
@@ -171,11 +228,22 @@ def _tensor_putter(path: str, values: dict[str, torch.Tensor]) -> Callable[[Any]
     return put
 
 
-def _gradient_putter(path: str, grads: dict[str, torch.Tensor | None]) -> Callable[[Any], None]:
+def _gradient_putter(keys: Keys, grads: dict[str, torch.Tensor | None]) -> Callable[[Any], None]:
     def put(trainer: Any) -> None:
-        for name, tensor in at(trainer, path).named_parameters():
+        for name, tensor in at(trainer, keys).named_parameters():
             grad = grads.get(name)
             tensor.grad = None if grad is None else grad.clone()
+
+    return put
+
+
+def _mode_putter(keys: Keys, mode: dict[str, bool]) -> Callable[[Any], None]:
+    def put(trainer: Any) -> None:
+        module = at(trainer, keys)
+        for name, one in module.named_modules():
+            one.training = mode.get(f"{name} training", one.training)
+        for name, tensor in module.named_parameters():
+            tensor.requires_grad_(mode.get(f"{name} trainable", tensor.requires_grad))
 
     return put
 
@@ -201,11 +269,11 @@ def _generator_state(value: Any) -> Any:
     return copy.deepcopy(value.bit_generator.state)
 
 
-def _putter(path: str, kind: str, state: Any) -> Callable[[Any], None]:
+def _putter(keys: Keys, kind: str, state: Any) -> Callable[[Any], None]:
     def put(trainer: Any) -> None:
-        holder, _, key = path.rpartition(".")
-        owner = at(trainer, holder) if holder else trainer
-        value = getattr(owner, key, None)
+        owner, key = at(trainer, keys[:-1]), keys[-1]
+        held = isinstance(owner, _CONTAINERS)
+        value = owner[key] if held else getattr(owner, key, None)
         if kind in ("optimizer", "scheduler", "scaler", "stateful") and value is not None:
             value.load_state_dict(copy.deepcopy(state))
         elif kind == "generator" and value is not None:
@@ -213,6 +281,8 @@ def _putter(path: str, kind: str, state: Any) -> Callable[[Any], None]:
         elif kind == "tensor" and isinstance(value, torch.Tensor) and value.shape == state.shape:
             with torch.no_grad():
                 value.data.copy_(state)
+        elif held:
+            owner[key] = copy.deepcopy(state)
         else:
             setattr(owner, key, copy.deepcopy(state))
 
@@ -246,6 +316,15 @@ def same(one: Any, other: Any) -> bool:
     if type(one).__module__ == "numpy":
         return bool((one == other).all())
     return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN is NaN
+
+
+def tensors_in(state: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of a state, through dictionaries and lists."""
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, _CONTAINERS):
+        for item in state.values() if isinstance(state, dict) else state:
+            yield from tensors_in(item)
 
 
 def differing(saved: dict[str, Part], loaded: dict[str, Part]) -> list[Part]:

@@ -11,8 +11,8 @@ import torch
 
 from pytest_trainstep._heard import Group, Heard
 
-from . import measures, origins, ratios, registry, shadow, sites
-from .kept import Kept
+from . import origins, ratios, registry, sites
+from .kept import Kept, measurable
 from .witness import Witness
 
 _WITNESSES = 4  # groups whose gradient is followed
@@ -30,7 +30,8 @@ class Following:
         self.kept = Kept()
         self.reached: set[int] = set()  # tensors that had a gradient after a backward pass
         self.alive = False  # one of these gradients was not zero
-        self.lonely: set[int] | None = None  # tensors that never had a gradient at a step
+        self.lonely = registry.of_models(_tensors(optimizer)) if built_here else set()
+        """Tensors that a model had when this was built, and that never had a gradient at a step."""
         self.pictures = pictures
         self.clock = 0  # of the session, when its step was entered
         self._witnesses: list[Witness] = []
@@ -157,64 +158,36 @@ class Following:
         for number, group in enumerate(self.heard.groups):
             group.updated = group.updated or kept.settled[number]
             if not kept.settled[number]:
-                self._tally(optimizer, group, kept.group(number))
+                self._ask_why(optimizer, number)
         if not self.heard.non_finite:
-            self.heard.non_finite = not _finite([tensor.detach() for tensor in kept.params if _measurable(tensor)])
+            self.heard.non_finite = not _finite([tensor.detach() for tensor in kept.params if measurable(tensor)])
         self._look_for_orphans(optimizer)
 
-    def _tally(self, optimizer: Any, group: Group, tensors: list[Any]) -> None:
-        """Count how the gradients of a group that has not moved stand at this step."""
-        group.frozen = sum(not tensor.requires_grad for tensor in tensors)
-        group.dtype = str(tensors[0].dtype).removeprefix("torch.") if tensors else group.dtype
-        usable = []
-        for tensor in tensors:
-            stand = self._stand(group, tensor)
-            group.stands[stand] = group.stands.get(stand, 0) + 1
-            if stand == "usable":
-                usable.append(tensor)
+    def _ask_why(self, optimizer: Any, number: int) -> None:
+        """A group has not moved yet: see how its gradients stand at this step."""
+        from . import unmoved  # with the replay, which most suites never need
+
+        group, tensors = self.heard.groups[number], self.kept.group(number)
+        rewritten = any(witness.rewritten for witness in self._witnesses if witness.number == number)
+        unmoved.tally(group, tensors, optimizer, reached=self.reached, alive=self.alive, rewritten=rewritten)
         if not group.stuck:
             numbers = {id(tensor): index for index, tensor in enumerate(self.kept.params)}
             group.stuck = tuple(self._label(numbers[id(tensor)]) for tensor in tensors[:_STUCK])
-        if usable and not group.wrote and group.lr is not None and group.lr[1] != 0:
-            self._replay(optimizer, group, usable[:_STUCK])
-
-    def _stand(self, group: Group, tensor: Any) -> str:
-        grad = tensor.grad if tensor.is_leaf else None
-        if grad is None:
-            if not tensor.requires_grad:
-                return "frozen"
-            return "cleared" if id(tensor) in self.reached else "none"
-        if not _measurable(grad):
-            return "usable"
-        largest = measures.largest([grad])[0]
-        group.grad_max = max(group.grad_max or 0.0, largest) if math.isfinite(largest) else largest
-        if not math.isfinite(largest):
-            return "non-finite"
-        if largest:
-            return "usable"
-        return "cleared" if self.alive and id(tensor) in self.reached else "zero"
-
-    def _replay(self, optimizer: Any, group: Group, tensors: list[Any]) -> None:
-        verdicts = shadow.verdicts(optimizer, tensors)
-        group.wrote = verdicts[0].kind
-        group.closure_helps = any(verdict.closure_helps for verdict in verdicts)
-        lrs = [verdict.smallest_lr for verdict in verdicts if verdict.smallest_lr is not None]
-        group.smallest_lr = min(lrs, default=None)
 
     def _look_for_orphans(self, optimizer: Any) -> None:
         """Count tensors without any gradient that nobody but the optimizer holds."""
-        without = {
-            id(tensor)
-            for tensor in self.kept.params
-            if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
-        }
-        self.lonely = without if self.lonely is None else self.lonely & without
-        self.kept.params = []  # our own list would be one holder more
         if self.lonely:
-            self.heard.orphans = count_orphans(optimizer, self.lonely)
-        elif self.heard.orphans:
+            self.lonely &= {
+                id(tensor)
+                for tensor in self.kept.params
+                if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
+            }
+        if not self.lonely:
             self.heard.orphans = 0
-        self.kept.params = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+            return
+        self.kept.params = []  # our own list would be one holder more
+        self.heard.orphans = count_orphans(optimizer, self.lonely)
+        self.kept.params = _tensors(optimizer)
 
     def _label(self, index: int) -> str:
         tensor = self.kept.params[index]
@@ -242,12 +215,11 @@ class Following:
         self._scans += 1
         fresh = [
             tensor
-            for group in optimizer.param_groups
-            for tensor in group["params"]
+            for tensor in _tensors(optimizer)
             if tensor.is_leaf and tensor.grad is not None and id(tensor) not in self.reached
         ]
         self.reached.update(map(id, fresh))
-        self.alive = self.alive or any(bool(one.grad.any()) for one in fresh[:_SOME] if _measurable(one.grad))
+        self.alive = self.alive or any(bool(one.grad.any()) for one in fresh[:_SOME] if measurable(one.grad))
 
     def close(self) -> Heard:
         """Write down what is known at the end."""
@@ -259,6 +231,10 @@ class Following:
         if optimizer is not None and not heard.steps:
             heard.tensors = sum(len(group["params"]) for group in optimizer.param_groups)
         return heard
+
+
+def _tensors(optimizer: Any) -> list[Any]:
+    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
 
 
 def count_orphans(optimizer: Any, candidates: set[int]) -> int:
@@ -299,14 +275,3 @@ def _numel(tensor: Any) -> int:
         return int(tensor.numel())
     except Exception:  # noqa: BLE001 - a lazy parameter has no size yet
         return 0
-
-
-def _measurable(tensor: Any) -> bool:
-    return (
-        tensor is not None
-        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
-        and tensor.layout is torch.strided
-        and tensor.device.type != "meta"
-        and tensor.numel() > 0
-        and (tensor.dtype.is_floating_point or tensor.dtype.is_complex)
-    )

@@ -7,7 +7,7 @@ moved something. Only when that part stands still are versions asked, and the ne
 
 from __future__ import annotations
 
-import math
+import cmath
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +35,7 @@ class Kept:
         self._buffers: list[torch.Tensor] = []
         self._odd: dict[int, snapshots.Snapshot] = {}
         self._odd_indices: list[int] = []
+        self._sizes: dict[int, int] = {}  # of those that are compared whole or in part
         self._hints: list[int] = []
         self._partial = False
         self._versions: list[int] | None = None
@@ -55,20 +56,20 @@ class Kept:
         """Take note of the tensors that the optimizer holds now; tell whether they are others than before."""
         self.params = [tensor for group in groups for tensor in group["params"]]
         ids = list(map(id, self.params))
-        if ids == self._ids:
+        sizes = [len(group["params"]) for group in groups]
+        if ids == self._ids and sizes == list(map(len, self._spans)):  # an empty group adds no tensor
             return False
         self._ids, start, self._spans = ids, 0, []
-        for group in groups:
-            self._spans.append(range(start, start + len(group["params"])))
-            start += len(group["params"])
+        for size in sizes:
+            self._spans.append(range(start, start + size))
+            start += size
         self.settled = [*self.settled, *[False] * len(groups)][: len(groups)]
-        self._hints = [min(span, key=self._size, default=span.start) for span in self._spans]
         self._plan(whole=False)
+        self._hints = [min(span, key=self._size, default=span.start) for span in self._spans]
         return True
 
     def _size(self, index: int) -> int:
-        tensor = self.params[index]
-        return tensor.numel() if _is_plain(tensor) else sys.maxsize
+        return self._sizes.get(index, sys.maxsize)
 
     def take(self, *, whole: bool) -> None:
         """Copy what will be compared after the step."""
@@ -115,16 +116,10 @@ class Kept:
 
     def _plan(self, *, whole: bool) -> None:
         """Choose what is copied at each step."""
-        plain = [index for index, tensor in enumerate(self.params) if _is_plain(tensor)]
-        sizes = {index: self.params[index].numel() for index in plain}
-        self._odd_indices = [
-            index
-            for number, span in enumerate(self._spans)
-            for index in span
-            if index not in sizes and (not self.settled[number] or not any(other in sizes for other in span))
-        ]
+        self._sizes = sizes = {index: tensor.numel() for index, tensor in enumerate(self.params) if _is_plain(tensor)}
+        self._odd_indices = [] if len(sizes) == len(self.params) else self._not_plain(sizes)
         self._partial = not whole and sum(sizes.values()) > SMALL
-        chosen = plain if not self._partial else self._part(sizes)
+        chosen = self._part(sizes) if self._partial else list(sizes)
         budget = snapshots.BUDGET
         self._looked, self._whole, self._buffers, self._place = [], [], [], {}
         for index in chosen:
@@ -139,6 +134,15 @@ class Kept:
             self._looked.append(index)
             self._whole.append(entire)
             self._buffers.append(torch.empty_like(source))
+
+    def _not_plain(self, sizes: dict[int, int]) -> list[int]:
+        """Choose the others that are looked at: where their group has not moved, or holds nothing else."""
+        return [
+            index
+            for number, span in enumerate(self._spans)
+            for index in span
+            if index not in sizes and (not self.settled[number] or not any(other in sizes for other in span))
+        ]
 
     def _is_settled(self, index: int) -> bool:
         return any(settled and index in span for settled, span in zip(self.settled, self._spans, strict=True))
@@ -192,7 +196,7 @@ class Kept:
         try:
             if torch.equal(before, now):
                 return False
-            if math.isfinite(now.detach().sum().item()):
+            if cmath.isfinite(now.detach().sum().item()):
                 return True  # without a NaN, which is not even equal to itself, this is a difference
             return before.shape != now.shape or bool(snapshots.unequal(before, now).any())
         except RuntimeError:  # another dtype or device
@@ -212,4 +216,16 @@ def _is_plain(tensor: Any) -> bool:
         and not tensor.is_quantized
         and tensor.numel() > 0
         and not tensor.is_inference()
+    )
+
+
+def measurable(tensor: Any) -> bool:
+    """Tell whether a tensor, or a gradient, is an ordinary one whose numbers can be read."""
+    return (
+        tensor is not None
+        and type(tensor) in _PLAIN
+        and tensor.layout is torch.strided
+        and tensor.device.type != "meta"
+        and tensor.numel() > 0
+        and (tensor.dtype.is_floating_point or tensor.dtype.is_complex)
     )

@@ -13,7 +13,7 @@ import torch
 
 from pytest_trainstep._heard import Heard, Subject
 
-from . import origins, owners, ratios, registry, taps
+from . import origins, ratios, registry, taps
 from .following import Following
 
 _KNOWN_LIMIT = 256  # living optimizers of earlier tests that may still be stepped
@@ -74,8 +74,12 @@ class Overhearer:
         return subject
 
     def so_far(self) -> Subject | None:
-        """Return what has been heard of the present one, while it goes on."""
-        return self._look(self._open[-1], last=False) if self._open else None
+        """Return what has been heard of the present one, while it goes on, if an optimizer in it never moved anything."""
+        if not self._open:
+            return None
+        running = self._open[-1]
+        still = any(one.entered and not any(one.kept.settled) for one in running.following.values())
+        return self._look(running, last=False) if still or any(one.never for one in running.filed.values()) else None
 
     def _look(self, running: _Open, *, last: bool) -> Subject:
         subject = running.subject
@@ -203,6 +207,8 @@ def _file(
         heard.backward_after = subject.backwards - heard.backward_before
         _merge(filed, heard)
     elif heard.built_here and not following.entered and following.reached and subject.kind == "test":
+        from . import owners
+
         optimizer = following.ref()
         heard.unobserved = None if optimizer is None else owners.why_unobserved(optimizer)
         if heard.unobserved is None:

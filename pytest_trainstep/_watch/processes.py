@@ -42,7 +42,13 @@ def run_twice(make_trainer: Callable[[], Any], steps: int) -> tuple[Trial, Trial
         TrainStepUsageError: `make_trainer` cannot be found from outside, or the run failed there.
     """
     file, name = _address(make_trainer)
-    first, second = (_run(file, name, steps, hash_seed, number) for number, hash_seed in enumerate(_HASH_SEEDS))
+    running = [_start(file, name, steps, hash_seed, number) for number, hash_seed in enumerate(_HASH_SEEDS)]
+    try:
+        first, second = (_result(one) for one in running)
+    finally:
+        for one in running:
+            one.kill()  # the second, where the first has failed
+            one.wait()
     return first, second
 
 
@@ -58,19 +64,27 @@ def _address(make_trainer: Callable[[], Any]) -> tuple[str, str]:
     return file, name
 
 
-def _run(file: str, name: str, steps: int, hash_seed: str, number: int) -> Trial:
+def _start(file: str, name: str, steps: int, hash_seed: str, number: int) -> subprocess.Popen[str]:
     paths = json.dumps([str(Path(file).parent), *[path for path in sys.path if path]])
     module = Path(file).stem
     command = [sys.executable, "-c", _CHILD, module, file, name, str(steps), paths, str(number)]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    done = subprocess.run(  # noqa: S603 - this interpreter, our own few lines, the user's own file
-        command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+    return subprocess.Popen(  # noqa: S603 - this interpreter, our own few lines, the user's own file
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    if done.returncode:
-        tail = done.stderr.strip().splitlines()[-1:] or ["no output"]
+
+
+def _result(running: subprocess.Popen[str]) -> Trial:
+    try:
+        output, errors = running.communicate(timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        msg = f"the run in a new interpreter has not ended after {_TIMEOUT} s"
+        raise TrainStepUsageError(msg) from None
+    if running.returncode:
+        tail = errors.strip().splitlines()[-1:] or ["no output"]
         msg = f"the run in a new interpreter failed: {tail[0]}"
         raise TrainStepUsageError(msg)
-    data = json.loads(done.stdout.strip().splitlines()[-1])
+    data = json.loads(output.strip().splitlines()[-1])
     return Trial(data["losses"], data["weights"], {})
 
 

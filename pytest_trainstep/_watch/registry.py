@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.nn.modules import module as hooks
 
+_LISTS = (torch.nn.ParameterList, torch.nn.ParameterDict)
 _LIMIT = 100_000  # entries; what is older may lose its name
 
 # The modules are held weakly, the parameters not at all: a weak reference would forbid swapping them.
@@ -57,6 +58,12 @@ def owner(tensor: torch.Tensor) -> tuple[Any, str] | None:
     if module is None or vars(module).get("_parameters", {}).get(name) is not tensor:
         return None
     return module, name
+
+
+def of_models(tensors: Iterable[torch.Tensor]) -> set[int]:
+    """Return the identities of those that a layer registers now: neither a loose tensor nor one in a mere list."""
+    owners = ((id(tensor), owner(tensor)) for tensor in tensors)
+    return {key for key, found in owners if found is not None and not isinstance(found[0], _LISTS)}
 
 
 def name_of(tensor: torch.Tensor) -> str | None:

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from .snapshots import without_values
+
 
 @contextmanager
 def random_streams_kept() -> Iterator[None]:
@@ -127,7 +129,7 @@ class _TensorMemory:
 
 def _plain(tensor: torch.Tensor) -> bool:
     lazy = isinstance(tensor, UninitializedParameter)
-    return not lazy and tensor.device.type != "meta"
+    return not lazy and not without_values(tensor)
 
 
 def _write(target: torch.Tensor, values: torch.Tensor) -> None:

@@ -6,11 +6,9 @@ it leaves is plain: losses, a fingerprint of each weight after each step, and wh
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,25 +18,28 @@ import torch
 
 from pytest_trainstep._errors import TrainStepUsageError
 
-from . import snapshots
+from . import circumstances, snapshots
+from .circumstances import AHEAD, NOW, STILL, STILL_AHEAD
 from .fingerprints import fingerprint
 from .naming import modules_of, slots_of
 from .restore import random_states
 from .trace import loss_in
 
 STREAMS = ("python", "numpy", "torch")
-_CLOCKS = ("time", "perf_counter", "monotonic")
-NOW, AHEAD, STILL, STILL_AHEAD = range(4)  # how the clock goes in a trial
-_DAY = 86_400.0
 
 
 @dataclass(slots=True)
 class Conditions:
-    """How a trial begins: one entropy number for each stream, how the clock goes."""
+    """How a trial begins: one entropy number for each stream, how the clock goes, what memory looks like.
+
+    `fixed` names what is further taken out of play: the system's entropy, the order of addresses, memory
+    that nobody has written to, operations that are not deterministic.
+    """
 
     entropy: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STREAMS, 11))
     clock: int = NOW
-    fixed_system_entropy: bool = False
+    memory: int = 0
+    fixed: str = ""
 
 
 @dataclass(slots=True)
@@ -155,15 +156,15 @@ def stream_marks() -> dict[str, int]:
 def controlled(conditions: Conditions) -> Iterator[None]:
     """Put the streams, the clock and the system's entropy into a known state; undo it at the end."""
     undo = random_states()
-    deterministic = torch.is_grad_enabled()
+    grad_enabled = torch.is_grad_enabled()
     with ExitStack() as stack:
-        stack.callback(torch.set_grad_enabled, deterministic)
+        stack.callback(torch.set_grad_enabled, grad_enabled)
         stack.callback(undo)
+        circumstances.stir_memory(conditions.memory)
         seed(conditions.entropy)
-        if conditions.clock != NOW:
-            stack.enter_context(_other_clock(conditions.clock))
-        if conditions.fixed_system_entropy:
-            stack.enter_context(_fixed_system_entropy())
+        stack.enter_context(circumstances.clock(conditions.clock))
+        if conditions.fixed:
+            stack.enter_context(circumstances.FIXED[conditions.fixed]())
         yield
 
 
@@ -176,65 +177,4 @@ def seed(entropy: Mapping[str, int]) -> None:
         numpy.seed(entropy["numpy"])
 
 
-@contextmanager
-def _other_clock(kind: int) -> Iterator[None]:
-    """Replace the functions of `time`, also where a module has imported them by name.
-
-    A clock that stands still ticks a little at each call, the same in every trial.
-    """
-    swaps: list[tuple[Any, str, Any]] = []
-    for name in _CLOCKS:
-        for suffix, unit in (("", 1.0), ("_ns", 1e9)):
-            original = getattr(time, name + suffix)
-            new = _clock(original, kind, unit)
-            for module in (time, *_user_modules()):
-                for key in _bound_to(module, original):
-                    swaps.append((module, key, original))
-                    setattr(module, key, new)
-    try:
-        yield
-    finally:
-        for module, key, original in swaps:
-            setattr(module, key, original)
-
-
-def _clock(original: Callable[[], Any], kind: int, unit: float) -> Callable[[], Any]:
-    number = int if unit > 1 else float
-    if kind == AHEAD:
-        return lambda: number(original() + _DAY * unit)
-    ticks = itertools.count()
-    start, tick = (1e9, 1e-3) if kind == STILL else (1e9 + _DAY, 2e-3)
-    return lambda: number((start + next(ticks) * tick) * unit)
-
-
-def _bound_to(module: Any, function: Any) -> list[str]:
-    return [key for key, value in list(vars(module).items()) if value is function]
-
-
-def _user_modules() -> list[Any]:
-    """The modules that are neither of the standard library nor installed."""
-    found = []
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        installed = path is None or "site-packages" in path or "dist-packages" in path
-        if not installed and module.__name__.partition(".")[0] not in sys.stdlib_module_names:
-            found.append(module)
-    return found
-
-
-@contextmanager
-def _fixed_system_entropy() -> Iterator[None]:
-    """Let the system's entropy (SystemRandom, secrets, numpy's default seeds) come from a fixed stream."""
-    import os
-
-    fixed = random.Random(5)  # noqa: S311 - predictable is what it is for
-    before = (os.urandom, random._urandom)  # type: ignore[attr-defined]  # noqa: SLF001 - what SystemRandom reads
-
-    def urandom(size: int) -> bytes:
-        return fixed.randbytes(size)
-
-    os.urandom = random._urandom = urandom  # type: ignore[attr-defined]  # noqa: SLF001
-    try:
-        yield
-    finally:
-        os.urandom, random._urandom = before  # type: ignore[attr-defined]  # noqa: SLF001
+__all__ = ["AHEAD", "NOW", "STILL", "STILL_AHEAD", "STREAMS", "Conditions", "Pair", "Trial", "build", "run"]

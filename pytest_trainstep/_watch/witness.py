@@ -10,13 +10,14 @@ UNKNOWN = -1
 class Witness:
     """Stands for its group. Holds no tensor: it finds its own through the optimizer."""
 
-    __slots__ = ("consumed", "first", "index", "key", "last", "number")
+    __slots__ = ("consumed", "first", "index", "key", "last", "number", "rewritten")
 
     def __init__(self, number: int, index: int, tensor: Any, clock: int) -> None:
         self.number, self.index = number, index
         self.key = _key(tensor)
         self.first = self.last = clock or UNKNOWN  # backward passes inside the gradient
         self.consumed = 0  # the newest backward pass that a step has used
+        self.rewritten = False  # the last step wrote into the gradient itself
 
     def _tensor(self, optimizer: Any) -> Any:
         return optimizer.param_groups[self.number]["params"][self.index]
@@ -31,8 +32,10 @@ class Witness:
             self.first = self.last = 0
         elif self.key is None or key[0] != self.key[0]:
             self.first = self.last = UNKNOWN  # put there by hand
-        elif self.last <= self.consumed and not bool(tensor.grad.any()):
-            self.first = self.last = 0  # cleared in place
+        else:
+            self.rewritten = True
+            if self.last <= self.consumed and not bool(tensor.grad.any()):
+                self.first = self.last = 0  # cleared in place
         self.key = key
 
     def grow(self, optimizer: Any, clock: int) -> None:
@@ -51,6 +54,7 @@ class Witness:
     def verdict(self, optimizer: Any) -> str:
         """Tell, at a step, whether the gradient is reused, leftover (old and new together), or in order."""
         self.sync(optimizer)
+        self.rewritten = False
         if self.key is None or self.first <= 0:
             return ""
         if self.last <= self.consumed:

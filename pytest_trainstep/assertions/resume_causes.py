@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_trainstep._diagnose.because import Because
@@ -10,7 +10,7 @@ from pytest_trainstep._diagnose.because import Because
 if TYPE_CHECKING:
     from pytest_trainstep._watch.components import Part
 
-    from .resuming import Saved
+    from .resuming import Resumed, Saved
 
 NOT_REPRODUCIBLE = (
     "not-reproducible",
@@ -53,6 +53,11 @@ _LOST = {
         "the gradients accumulated so far",
         "save only between accumulation windows, or save the gradients too",
     ),
+    "mode": (
+        "mode-lost",
+        "which parameters are trainable, or which modules are in eval mode,",
+        "derive it from the number of the step, or save it and set it after loading",
+    ),
     "buffers": (
         "buffer-not-saved",
         "buffers (running statistics)",
@@ -70,73 +75,109 @@ _LOST = {
 }
 
 
-def name(
-    guilty: Sequence[Part], saved: Saved, loaded: Mapping[str, Part], *, inputs_differ: bool
-) -> list[tuple[str, Because]]:
+_MOMENTS = ("weights", "buffers", "optimizer", "stateful")  # what a checkpoint may hold by reference
+
+
+def name(guilty: Sequence[Part], saved: Saved, resumed: Resumed) -> list[tuple[str, Because]]:
     """Return one cause for each part whose return mends the run."""
-    special = _special(guilty, saved, loaded)
+    special = _special(guilty, saved, resumed)
     if special is not None:
         return [special]
+    inputs_differ = resumed.inputs != saved.inputs
     if not guilty:
         return [_nothing_mends(inputs_differ=inputs_differ)]
+    whole = {part.path for part in guilty if part.kind == "weights"}
     found: dict[str, Because] = {}
     for part in guilty:
+        if part.path.removesuffix(" buffers") in whole - {part.path}:
+            continue  # lost together with the weights of the same module
         cause, because = _one(part, inputs_differ=inputs_differ)
         found.setdefault(cause, because)
     return list(found.items())
 
 
-def _special(guilty: Sequence[Part], saved: Saved, loaded: Mapping[str, Part]) -> tuple[str, Because] | None:
-    for path, part in saved.parts.items():
-        if part.kind == "ties" and path in loaded and part.state != loaded[path].state:
-            return "tie-broken", Because(
-                "names that stood for one tensor stand for separate ones after loading.",
-                "tie the weights again after loading (and build the optimizer after that).",
-            )
+def _special(guilty: Sequence[Part], saved: Saved, resumed: Resumed) -> tuple[str, Because] | None:
+    if _differ("ties", saved, resumed):
+        return "tie-broken", Because(
+            "names that stood for one tensor stand for separate ones after loading.",
+            "tie the weights again after loading (and build the optimizer after that).",
+        )
+    aliased = [part.path for part in guilty if _has_gone_on(part, saved, resumed)]
+    if aliased:
+        return "snapshot-aliased", Because(
+            f"the checkpoint holds the living tensors of `{aliased[0]}`: it went on changing while training went on.",
+            "copy.deepcopy(trainer.state_dict()), or write it to disk at once.",
+        )
     weights = next((part for part in guilty if part.kind == "weights"), None)
-    if weights is None:
-        return _order(saved, loaded)
-    return _other_weights(weights, saved, loaded)
+    return _order(saved, resumed) if weights is None else _other_weights(weights, saved, resumed)
 
 
-def _order(saved: Saved, loaded: Mapping[str, Part]) -> tuple[str, Because] | None:
-    """The same optimizer states, but given to other parameters."""
+def _has_gone_on(part: Part, saved: Saved, resumed: Resumed) -> bool:
+    """Tell whether what was loaded is what the first trainer held at its end, not at the checkpoint."""
+    from pytest_trainstep._watch import components
+
+    pair = resumed.parts.get(part.path), saved.later.get(part.path)
+    return part.kind in _MOMENTS and None not in pair and components.same(*(one.state for one in pair if one))
+
+
+def _differ(kind: str, saved: Saved, resumed: Resumed) -> tuple[Part, Part] | None:
+    """Return the first part of a kind that the new trainer has otherwise, before and now."""
     for path, part in saved.parts.items():
-        if part.kind == "order" and path in loaded and part.state != loaded[path].state:
-            return "parameter-order-changed", Because(
-                "the optimizer of the new trainer lists its parameters in another order, so each gets another's state.",
-                "build the parameter list in a fixed order (no sets, no unsorted dictionaries).",
-            )
+        now = resumed.parts.get(path)
+        if part.kind == kind and now is not None and part.state != now.state:
+            return part, now
     return None
 
 
-def _other_weights(weights: Part, saved: Saved, loaded: Mapping[str, Part]) -> tuple[str, Because] | None:
-    from pytest_trainstep._watch import components
-
-    now = loaded.get(weights.path)
-    if now is None:
+def _order(saved: Saved, resumed: Resumed) -> tuple[str, Because] | None:
+    """The same optimizer states, but given to other parameters, or to an optimizer that holds others."""
+    found = _differ("order", saved, resumed)
+    if found is None:
         return None
+    before, now = (part.state for part in found)
+    if sorted(before) != sorted(now):
+        optimizer = found[0].path.removesuffix(" order")
+        missing = [one for one in before if one not in now]
+        what = f"not {missing[0]}, for one" if missing else "others besides"
+        return "optimizer-state-lost", Because(
+            f"`{optimizer}` held {len(before)} parameters when it was saved and holds {len(now)} after loading ({what}):"
+            " its state cannot be loaded into it.",
+            "give the new optimizer the same groups (thaw and add what was added during training) before loading.",
+        )
+    return "parameter-order-changed", Because(
+        "the optimizer of the new trainer lists its parameters in another order, so each gets another's state.",
+        "build the parameter list in a fixed order (no sets, no unsorted dictionaries).",
+    )
+
+
+def _other_weights(weights: Part, saved: Saved, resumed: Resumed) -> tuple[str, Because] | None:
+    """What was loaded is somebody else's: an average's, a teacher's."""
+    from pytest_trainstep._watch import components
+    from pytest_trainstep._watch.trials import mark
+
+    now = resumed.parts.get(weights.path)
+    if now is None or not now.state:
+        return None
+    loaded = {mark(tensor) for tensor in now.state.values()}
+    if loaded <= set(resumed.built.values()):
+        return None  # nothing was loaded
     for path, part in saved.parts.items():
-        if part.kind == "weights" and path != weights.path and components.same(part.state, now.state):
+        others = {mark(tensor) for tensor in components.tensors_in(part.state)}
+        if path != weights.path and part.kind in _SETS_OF_WEIGHTS and loaded <= others:
             return "averaged-weights-loaded", Because(
                 f"the loaded `{weights.path}` holds the weights of `{path}`.",
                 "save both sets of weights under their own keys, and load each into its own module.",
             )
-    from pytest_trainstep._watch.trials import marks
-
-    later = {key: mark for key, mark in saved.later_weights.items() if key in now.state}
-    if later and marks(now.state) == later:
-        return "snapshot-aliased", Because(
-            "the checkpoint holds the living tensors: it went on changing while training went on.",
-            "copy.deepcopy(model.state_dict()), or write it to disk at once.",
-        )
     return None
+
+
+_SETS_OF_WEIGHTS = ("weights", "container", "stateful")
 
 
 def _one(part: Part, *, inputs_differ: bool) -> tuple[str, Because]:
     cause, what, how = _LOST[part.kind]
-    if part.kind in ("number", "container", "tensor", "stateful", "generator") and inputs_differ:
-        cause, what = "data-position-lost", "the position in the data"
+    if part.kind in ("number", "container", "tensor", "stateful") and inputs_differ:
+        cause, what = "data-position-lost", "what decides the next batch"
     if part.kind == "weights" and part.path != "model":
         cause, what = "averaged-weights-lost", "the weights of another module (an average, a teacher)"
     return cause, Because(

@@ -32,7 +32,16 @@ class Saved(NamedTuple):
     before: Trial
     after: Trial
     inputs: tuple[int, ...]
-    later_weights: dict[str, int]
+    later: dict[str, Part]  # its parts at the end, where the checkpoint may refer to them
+
+
+class Resumed(NamedTuple):
+    """A new trainer: its weights when built, its parts after loading, how it went on."""
+
+    built: dict[str, int]
+    parts: dict[str, Part]
+    after: Trial
+    inputs: tuple[int, ...]
 
 
 def assert_resume_matches(
@@ -82,13 +91,13 @@ def assert_resume_matches(
     disturbed = _disturbance(uninterrupted, saved, count)
     if disturbed is not None:
         raise ResumeMismatch(_finding(disturbed, count, msg))
-    loaded, after, inputs = _resumed(make_trainer, saved.state, count, ())
-    difference = saved.after.first_difference(after)
+    resumed = _resumed(make_trainer, saved.state, count, ())
+    difference = saved.after.first_difference(resumed.after)
     if difference is None:
         return
-    lost = components.differing(saved.parts, loaded)
+    lost = components.differing(saved.parts, resumed.parts)
     guilty = _guilty(make_trainer, saved, count, lost)
-    reasons = resume_causes.name(guilty, saved, loaded, inputs_differ=inputs != saved.inputs)
+    reasons = resume_causes.name(guilty, saved, resumed)
     raise ResumeMismatch(_finding((difference, reasons), count, msg))
 
 
@@ -100,22 +109,24 @@ def _interrupted(make_trainer: Callable[[], Any], steps: int, *, in_memory: bool
         parts = components.parts_of(trainer)
         with _Inputs(trainer.model) as inputs:
             after = trials.go_on(trainer, steps)
-        return Saved(state, parts, before, after, inputs.first, trials.weights_of(trainer.model))
+        later = components.parts_of(trainer) if in_memory else {}
+        return Saved(state, parts, before, after, inputs.first, later)
 
 
 def _resumed(
     make_trainer: Callable[[], Any], state: Callable[[], Any], steps: int, given_back: Sequence[Part]
-) -> tuple[dict[str, Part], Trial, tuple[int, ...]]:
+) -> Resumed:
     """Build, load, give back the parts named, and go on."""
     with trials.controlled(_NEW_PROCESS):
         trainer = _build(make_trainer)
+        built = trials.weights_of(trainer.model)
         trainer.load_state_dict(state())
         loaded = components.parts_of(trainer)
         for part in given_back:
             part.put(trainer)
         with _Inputs(trainer.model) as inputs:
             after = trials.go_on(trainer, steps)
-        return loaded, after, inputs.first
+        return Resumed(built, loaded, after, inputs.first)
 
 
 def _build(make_trainer: Callable[[], Any]) -> Any:
@@ -183,16 +194,17 @@ def _guilty(make_trainer: Callable[[], Any], saved: Saved, steps: int, lost: lis
     if not lost or not _mends(make_trainer, saved, steps, lost):
         return []
     needed = list(lost)
-    for part in lost:
-        rest = [one for one in needed if one is not part]
-        if _mends(make_trainer, saved, steps, rest):
+    kinds = [[part for part in lost if part.kind == kind] for kind in dict.fromkeys(part.kind for part in lost)]
+    for spared in (*kinds, *([part] for part in lost)):  # whole kinds first: a trial costs as much as the training
+        rest = [one for one in needed if not any(one is part for part in spared)]
+        if len(rest) < len(needed) and _mends(make_trainer, saved, steps, rest):
             needed = rest
     return needed
 
 
 def _mends(make_trainer: Callable[[], Any], saved: Saved, steps: int, parts: Sequence[Part]) -> bool:
     try:
-        _, after, _ = _resumed(make_trainer, saved.state, steps, parts)
+        after = _resumed(make_trainer, saved.state, steps, parts).after
     except Exception:  # noqa: BLE001 - a part that does not fit into the new trainer mends nothing
         return False
     return saved.after.first_difference(after) is None

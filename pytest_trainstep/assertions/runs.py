@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_trainstep._diagnose.because import Because, plural
@@ -10,6 +11,7 @@ from pytest_trainstep._diagnose.finding import Finding, Reason
 from pytest_trainstep._errors import RunsNotReproduced
 from pytest_trainstep._watch import processes as fresh
 from pytest_trainstep._watch import sharing, trials, warmup
+from pytest_trainstep._watch.circumstances import FilesRead
 from pytest_trainstep._watch.trials import Conditions, Trial
 
 from .weights import steps_of
@@ -68,15 +70,15 @@ def assert_runs_reproduce(
         first, second = fresh.run_twice(make_trainer, count)
         difference = first.first_difference(second)
         if difference is not None:
-            reason = _Investigation(make_trainer, count).between_processes()
-            raise RunsNotReproduced(_finding(difference, [reason], count, msg))
+            reasons = _Investigation(make_trainer, count).named(processes=True)
+            raise RunsNotReproduced(_finding(difference, reasons, count, msg))
         return
     investigation = _Investigation(make_trainer, count)
     first = trials.run(make_trainer, count, Conditions(_BASE))
-    second = trials.run(make_trainer, count, Conditions(_OTHER, trials.AHEAD))
+    second = trials.run(make_trainer, count, Conditions(_OTHER, trials.AHEAD, memory=1))
     difference = first.first_difference(second)
     if difference is not None:
-        raise RunsNotReproduced(_finding(difference, investigation.causes(), count, msg))
+        raise RunsNotReproduced(_finding(difference, investigation.named(), count, msg))
 
 
 def as_trainer(
@@ -118,45 +120,70 @@ class _Investigation:
         self.make_trainer = make_trainer
         self.steps = steps
         self.shared = sharing.shared_state(make_trainer)
+        self.began = time.time()
+        self.runs = 0
 
-    def run(self, *, clock: int = trials.STILL, **changed: int) -> Trial:
-        """Run from the state in which everything was found."""
+    def run(self, changed: Mapping[str, int] = _BASE, *, clock: int = trials.STILL, fixed: str = "") -> Trial:
+        """Run from the state in which everything was found; only memory is another one each time."""
         self.put_back(except_for="")
-        return trials.run(self.make_trainer, self.steps, Conditions({**_BASE, **changed}, clock))
+        return self.run_on(Conditions({**_BASE, **changed}, clock, fixed=fixed))
+
+    def run_on(self, conditions: Conditions) -> Trial:
+        """Run from the state that the run before has left."""
+        self.runs += 1
+        conditions.memory = self.runs
+        return trials.run(self.make_trainer, self.steps, conditions)
 
     def put_back(self, *, except_for: str) -> None:
         """Undo what runs have left in state that outlives a trainer."""
-        for name, back in self.shared.items():
+        for name, state in self.shared.items():
             if name != except_for:
-                back()
+                state.put_back()
+
+    def named(self, *, processes: bool = False) -> list[tuple[str, Because]]:
+        """Name the causes; a training that cannot stand a frozen clock or the like leaves them unexplained."""
+        try:
+            return self.between_processes() if processes else self.causes()
+        except Exception as error:  # noqa: BLE001 - the finding stands, whatever looking closer runs into
+            return [_interrupted(error)]
 
     def causes(self) -> list[tuple[str, Because]]:
         """Name everything that changes the result on its own."""
         base = self.run()
-        if base.first_difference(self.run()) is not None:
+        if not self.stable(base):
             return [self.uncontrolled()]
         found = []
         for stream in trials.STREAMS:
-            changed = self.run(**{stream: _OTHER[stream]})
+            changed = self.run({stream: _OTHER[stream]})
             if base.first_difference(changed) is not None:
                 found.append(_stream(stream, base, changed))
         if base.first_difference(self.run(clock=trials.STILL_AHEAD)) is not None:
             found.append(_TIME)
-        return found or [self.shared_state(base)]
+        if found and not self.stable(base):  # what looked stable was luck, and so was what looked like a cause
+            return [self.uncontrolled()]
+        return found or [self.left_behind(base)]
+
+    def stable(self, base: Trial, fixed: str = "") -> bool:
+        """Tell whether the same conditions give the same result, twice more."""
+        return all(base.first_difference(self.run(fixed=fixed)) is None for _ in range(2))
 
     def uncontrolled(self) -> tuple[str, Because]:
         """The same streams, the same clock, shared state put back: and still two runs differ."""
-        results = []
-        for _ in range(2):
-            self.put_back(except_for="")
-            conditions = Conditions(_BASE, trials.STILL, fixed_system_entropy=True)
-            results.append(trials.run(self.make_trainer, self.steps, conditions))
-        return _OPERATION if results[0].first_difference(results[1]) is not None else _SYSTEM
+        for fixed, reason in _UNCONTROLLED.items():
+            if self.stable(self.run(fixed=fixed), fixed):
+                return reason
+        with FilesRead(self.began) as files:
+            self.run()
+        return _file(files.found[0]) if files.found else _UNKNOWN
 
-    def shared_state(self, base: Trial) -> tuple[str, Because]:
+    def left_behind(self, base: Trial) -> tuple[str, Because]:
         """Name what one run leaves behind for the next: put everything back except one."""
-        guilty = next((name for name in self.shared if self.matters(name, base)), None)
-        what = f"`{guilty}` lives" if guilty else "something lives"
+        self.run()
+        moved = [name for name, state in self.shared.items() if state.moved()]
+        guilty = next((name for name in moved if self.matters(name, base)), None)
+        if guilty is None and self.run(fixed="operations").first_difference(self.run(fixed="memory")) is not None:
+            return _MEMORY
+        what = f"`{guilty}` lives" if guilty else "probably something (not found) lives"
         return "shared-state-mutated", Because(
             f"{what} longer than a trainer and goes on from where the run before has left it.",
             "build it anew in each trainer (no mutable defaults, no generators at module level).",
@@ -166,14 +193,14 @@ class _Investigation:
         """Tell whether a run differs when only `name` keeps what the run before did to it."""
         self.run()
         self.put_back(except_for=name)
-        after = trials.run(self.make_trainer, self.steps, Conditions(_BASE, trials.STILL))
+        after = self.run_on(Conditions(_BASE, trials.STILL))
         return base.first_difference(after) is not None
 
-    def between_processes(self) -> tuple[str, Because]:
+    def between_processes(self) -> list[tuple[str, Because]]:
         """Two interpreters disagree: is it what can be seen in one, too?"""
         first = self.run(clock=trials.NOW)
-        second = self.run(clock=trials.AHEAD, **_OTHER)
-        return _HASH_ORDER if first.first_difference(second) is None else self.causes()[0]
+        second = self.run(_OTHER, clock=trials.AHEAD)
+        return [_HASH_ORDER] if first.first_difference(second) is None else self.causes()
 
 
 _TIME = (
@@ -191,14 +218,52 @@ _SYSTEM = (
         "use a generator with a fixed seed.",
     ),
 )
+_ADDRESSES = (
+    "address-order",
+    Because(
+        "the order of addresses takes part (a set of tensors or modules, sorting by id): with it fixed, two runs agree.",
+        "use a list, or sort by name: an address is another one in each run.",
+    ),
+)
 _OPERATION = (
     "nondeterministic-operation",
     Because(
-        "two runs from the same state of every stream differ: probably an operation that is not deterministic, a"
-        " clock read by another way, or state that was not found.",
-        "try torch.use_deterministic_algorithms(True), and look for generators seeded from the time.",
+        "an operation of torch is not deterministic: with torch's deterministic algorithms two runs agree.",
+        "call torch.use_deterministic_algorithms(True); it names the operation.",
     ),
 )
+_MEMORY = (
+    "uninitialised-memory",
+    Because(
+        "memory is read that nobody has written to: with torch.empty() filled, two runs agree.",
+        "use torch.zeros(), or fill what torch.empty() and new_empty() return before it is read.",
+    ),
+)
+_UNCONTROLLED = {"entropy": _SYSTEM, "addresses": _ADDRESSES, "operations": _OPERATION, "memory": _MEMORY}
+_UNKNOWN = (
+    "unexplained",
+    Because(
+        "two runs from the same state of every stream and of the clock differ, and neither the system's entropy nor the"
+        " order of addresses nor an operation of torch explains it.",
+        "look for threads that finish in another order, devices, and state outside Python (files, environment, services).",
+    ),
+)
+
+
+def _interrupted(error: Exception) -> tuple[str, Because]:
+    return "unexplained", Because(
+        f"a further run, made to find out what the result depends on, raised {type(error).__name__}: {error}",
+        "look for what differs between two runs: seeds, clocks, files, state that outlives a trainer.",
+    )
+
+
+def _file(name: str) -> tuple[str, Because]:
+    return "state-in-files", Because(
+        f"a run reads {name}, which the run before has written: probably it goes on from there.",
+        "write to a folder of its own in each run (tmp_path), or remove the file first.",
+    )
+
+
 _HASH_ORDER = (
     "hash-order",
     Because(
@@ -214,6 +279,7 @@ def _stream(stream: str, base: Trial, changed: Trial) -> tuple[str, Because]:
     if base.streams.get(stream) == changed.streams.get(stream):
         step, name = base.first_difference(changed) or (0, "")
         where = "construction" if step == 0 else f"step {step}"
+        name = "the loss" if name == "loss" else name
         return "seeded-too-late", Because(
             f"{what} is seeded, but something has drawn from it before that: {name} already differs after {where}.",
             "seed before the model, the data and everything else random is built.",

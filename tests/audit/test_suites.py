@@ -387,6 +387,93 @@ def test_pytest_html_shows_the_finding_and_its_picture(project):
     assert "log10 of update / weight" in text
 
 
+def test_without_a_page_of_pytest_html_no_picture_is_drawn(project):
+    pytest.importorskip("pytest_html")
+    source = """
+def test_it(request):
+    assert not request.config.pluginmanager.get_plugin("trainstep-listener")._pictures
+"""
+    project.makepyfile(test_it=source)
+
+    project.runpytest_inprocess("--trainstep-audit").assert_outcomes(passed=1)
+
+
+def test_complex_weights_are_compared(project):
+    source = """
+@pytest.mark.parametrize("lr", [0.0, 0.1])
+def test_it(lr):
+    weight = torch.nn.Parameter(torch.ones(3, dtype=torch.complex64))
+    optimizer = torch.optim.SGD([weight], lr=lr)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (weight * weight.conj()).real.sum().backward()
+        optimizer.step()
+"""
+    _, tests, report = run(project, source, passed=2)
+
+    assert report["notes"] == []
+    assert [tests[f"test_it[{lr}]"]["noop_steps"] for lr in ("0.0", "0.1")] == [2, 0]
+    assert causes(tests["test_it[0.0]"]) == ["lr-zero"]
+    assert not causes(tests["test_it[0.1]"])
+
+
+def test_an_optimizer_of_loose_tensors_is_not_called_stale(project):
+    source = """
+@pytest.mark.parametrize("wrap", [list, torch.nn.ParameterList])
+def test_it(wrap):
+    clock = torch.optim.SGD(wrap([torch.nn.Parameter(torch.zeros(1))]), lr=0.5)  # drives a schedule, trains nothing
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(clock, 10)
+    train()
+    clock.step()
+    schedule.step()
+"""
+    _, tests, _ = run(project, source, passed=2)
+
+    assert [causes(test) for test in tests.values()] == [["detached"], ["detached"]]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_gradient_that_the_step_itself_zeroes_is_not_called_zero(project, by_hand):
+    source = f"""
+class Centralizing(torch.optim.SGD):
+    def step(self, closure=None):
+        with torch.no_grad():
+            for weight in self.param_groups[0]["params"]:
+                weight.grad.sub_(weight.grad.mean())
+        return super().step(closure)
+
+def test_it():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = Centralizing([weight], lr=0.1)
+    if {by_hand}:
+        weight.grad = torch.ones(1)
+    else:
+        (weight * 2).sum().backward()
+    optimizer.step()
+"""
+    _, tests, _ = run(project, source, passed=1)
+
+    assert causes(tests["test_it"]) == ["update-not-written"]
+
+
+def test_groups_that_hold_nothing_yet_are_followed(project):
+    source = """
+def test_it():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([{"params": []}], lr=0.1)
+    optimizer.step()
+    optimizer.add_param_group({"params": [weight]})
+    weight.sum().backward()
+    optimizer.step()
+    optimizer.add_param_group({"params": []})
+    optimizer.step()
+"""
+    _, tests, report = run(project, source, passed=1)
+
+    assert report["notes"] == tests["test_it"]["notes"] == []
+    assert (tests["test_it"]["steps"], tests["test_it"]["noop_steps"]) == (3, 1)
+
+
 # Nothing of it reaches a test.
 
 HOOKS = [

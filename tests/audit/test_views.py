@@ -155,7 +155,7 @@ def vars_of(subject):
 
 FIELDS = {
     "schema", "version", "made_by", "started", "duration", "mode", "exit_status", "complete", "collected", "ran",
-    "lost", "not_observed", "notes", "totals", "unneeded_excuses", "tests",
+    "lost", "not_observed", "notes", "totals", "unneeded_excuses", "tests", "planted", "recordings",
 }  # fmt: skip
 
 

@@ -28,10 +28,16 @@ ENTRIES: tuple[Entry, ...] = (
         "look between the loss and the optimizer step.",
     ),
     _cause(
-        "update-changed",
-        "From the same gradient another update comes: weight decay, momentum, betas or the optimizer itself has changed.",
+        "option-changed",
+        "An option of the optimizer (weight decay, momentum, betas, eps) is another one.",
         "optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.1)  # was 0.01",
         "look at how the optimizer is built.",
+    ),
+    _cause(
+        "update-changed",
+        "From the same gradient another update comes: the optimizer itself, or what is done to the weights besides.",
+        "optimizer = torch.optim.Adam(model.parameters())  # was AdamW",
+        "look at how the optimizer is built, and at what it is told during training.",
     ),
     _cause(
         "lr-changed",

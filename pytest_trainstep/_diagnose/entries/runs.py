@@ -62,8 +62,26 @@ ENTRIES: tuple[Entry, ...] = (
         "build it anew in each trainer: no mutable defaults, no generators at module level.",
     ),
     _reproduce(
+        "address-order",
+        "The order of addresses takes part: a set of tensors or modules, or sorting by `id`.",
+        "optimizer = Adam(set(model.parameters()))",
+        "use a list, or sort by name.",
+    ),
+    _reproduce(
+        "uninitialised-memory",
+        "Memory is read that nobody has written to.",
+        "buffer = torch.empty(64, 64)  # filled in part only",
+        "use torch.zeros(), or fill it before it is read.",
+    ),
+    _reproduce(
+        "state-in-files",
+        "A run reads a file that the run before has written.",
+        "if path.exists():\n    model.load_state_dict(torch.load(path))",
+        "write to a folder of its own in each run (tmp_path).",
+    ),
+    _reproduce(
         "nondeterministic-operation",
-        "Two runs from the same state of every stream differ: probably an operation that is not deterministic.",
+        "An operation of torch is not deterministic: with its deterministic algorithms two runs agree.",
         "out.index_add_(0, index, values)  # on a GPU the order of the additions varies",
         "call torch.use_deterministic_algorithms(True); it names the operation.",
     ),
@@ -108,6 +126,12 @@ ENTRIES: tuple[Entry, ...] = (
         "A counter or setting that training depends on is not in the checkpoint.",
         "beta = min(1.0, self.global_step / 10)  # global_step is 0 again",
         "put it into state_dict() and read it back.",
+    ),
+    _resume(
+        "mode-lost",
+        "Which parameters are trainable, or which modules are in eval mode, was changed by training, and not after loading.",
+        "if self.count == 100:  # never reached again after loading\n    self.backbone.requires_grad_(True)",
+        "derive it from the number of the step (>= in place of ==), or save it and set it after loading.",
     ),
     _resume(
         "gradients-lost",
