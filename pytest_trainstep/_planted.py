@@ -1,4 +1,4 @@
-"""The words of planted faults: which there are, and how each test fared with each. Plain values; JSON both ways."""
+"""The words of planted faults: how each test fared with each. Plain values; JSON both ways."""
 
 from __future__ import annotations
 
@@ -7,19 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FAULTS = {
-    "noop-step": "optimizer.step() changes no weight",
-    "noop-backward": "backward() computes no gradient",
-    "zero-lr": "the learning rate is 0 at every step",
-    "stale-gradients": "zero_grad() clears nothing",
-    "flipped-gradient": "every gradient has the opposite sign",
-    "partial-step": "optimizer.step() leaves out one parameter group, or one parameter in four",
-    "detached-loss": "the loss is detached from the model",
-}
-"""Every fault, and what is wrong while it is planted."""
-
-SCORED = ("noop-step", "noop-backward", "zero-lr")
-"""Training does nothing at all under these: no test of training has a reason to pass."""
+from ._faults import FAULTS, SCORED
 
 KILLED, SURVIVED, NOT_APPLICABLE, NOT_REPEATABLE = "killed", "survived", "not applicable", "not repeatable"
 """How a test fares with a fault: it fails, it passes; the fault changed nothing in it; it fails without a fault too."""

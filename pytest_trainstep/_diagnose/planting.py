@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_trainstep._planted import FAULTS, KILLED, NOT_APPLICABLE, SURVIVED, Place, Planted
+from pytest_trainstep._faults import FAULTS
+from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, SURVIVED, Place, Planted
 
 from .because import plural
 from .finding import Finding, Reason

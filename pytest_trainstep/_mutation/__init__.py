@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pytest_trainstep._planted import FAULTS, SCORED
+from pytest_trainstep._faults import FAULTS, SCORED
 
 OPTION = "trainstep_mutate"
 DEFAULT = "default"

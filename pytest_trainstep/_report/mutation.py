@@ -8,15 +8,8 @@ from typing import Any
 
 from pytest_trainstep._diagnose.because import plural
 from pytest_trainstep._diagnose.planting import Advice, advice
-from pytest_trainstep._planted import (
-    FAULTS,
-    KILLED,
-    NOT_APPLICABLE,
-    NOT_REPEATABLE,
-    SURVIVED,
-    Planted,
-    Plantings,
-)
+from pytest_trainstep._faults import FAULTS
+from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, NOT_REPEATABLE, SURVIVED, Planted, Plantings
 
 VERDICTS = (KILLED, SURVIVED, NOT_APPLICABLE, NOT_REPEATABLE)
 _SHOWN = 12

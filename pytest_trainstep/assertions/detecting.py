@@ -10,7 +10,8 @@ import pytest
 
 from pytest_trainstep._diagnose import planting
 from pytest_trainstep._errors import FaultNotDetected, TrainStepUsageError
-from pytest_trainstep._planted import FAULTS, KILLED, NOT_APPLICABLE, SCORED, SURVIVED, Cell, Planted
+from pytest_trainstep._faults import FAULTS, SCORED
+from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, SURVIVED, Cell, Planted
 from pytest_trainstep._watch import callers, faults, restore, warmup
 from pytest_trainstep._watch.tally import Starts, Stopped, Tally
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pytest_trainstep import FaultNotDetected, TrainStepUsageError, assert_detects
-from pytest_trainstep._planted import FAULTS
+from pytest_trainstep._faults import FAULTS
 
 
 def train_step(model, optimizer):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_trainstep._planted import FAULTS
+from pytest_trainstep._faults import FAULTS
 from pytest_trainstep._watch import faults
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from pytest_trainstep._planted import FAULTS
+from pytest_trainstep._faults import FAULTS
 
 SUITE = Path(__file__).with_name("suite.py").read_text()
 LETTERS = {"K": "killed", "s": "survived", "-": "not applicable", "?": "not repeatable"}
