@@ -20,6 +20,7 @@ from .restore import random_streams_kept
 
 # an lr above this would not be called a remedy
 _LARGEST_FACTOR = 1e12
+_PROBES = (1e6, _LARGEST_FACTOR)  # between them no lr is too small for float64, and not every one too large
 _MOST = 0.5
 _SWALLOWED = 0.9
 _HOOKS = ("step", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
@@ -57,7 +58,7 @@ def _verdicts(optimizer: Any, tensors: list[torch.Tensor]) -> list[Verdict]:
     results: list[Verdict | None] = [
         None if stay > _SWALLOWED else Verdict("would-move", swallowed=stay) for stay in stays
     ]
-    factor_of = _smallest_factors(optimizer, tensors, results)
+    factor_of = _smallest_factors(optimizer, tensors, _written(optimizer, tensors, after, results))
     closure_moves = _moves_with_closure(optimizer, tensors, factor_of)
     for index, tensor in enumerate(tensors):
         if results[index] is not None:
@@ -79,12 +80,18 @@ def _verdicts(optimizer: Any, tensors: list[torch.Tensor]) -> list[Verdict]:
     return [result or UNKNOWN for result in results]
 
 
-def _smallest_factors(
-    optimizer: Any, tensors: list[torch.Tensor], results: Sequence[Verdict | None]
-) -> dict[int, float]:
+def _written(
+    optimizer: Any, tensors: list[torch.Tensor], after: list[torch.Tensor], results: Sequence[Verdict | None]
+) -> set[int]:
+    """Return those to which the step writes anything at all: a step that writes nothing has no lr to be found."""
+    waiting = {index for index, result in enumerate(results) if result is None}
+    runs = [after] if not waiting else [after, *(_run(optimizer, tensors, factor) for factor in _PROBES)]
+    return {i for i in waiting if any(bool((run[i] != _wide(tensors[i])).any()) for run in runs)}
+
+
+def _smallest_factors(optimizer: Any, tensors: list[torch.Tensor], waiting: set[int]) -> dict[int, float]:
     """Find, on a grid of 1-2-5 steps, by how much lr must grow for most elements to move."""
     found: dict[int, float] = {}
-    waiting = {index for index, result in enumerate(results) if result is None}
     factor = 1.0
     while waiting and factor < _LARGEST_FACTOR:
         for step in (2.0, 5.0, 10.0):

@@ -19,14 +19,17 @@ _USER, _FRAMEWORK, _NEVER = range(3)
 
 
 @functools.cache
-def _kind(code: CodeType) -> int:
-    name = code.co_filename
+def _kind_of(name: str) -> int:
     if name.startswith((_OURS, "<frozen")):
         return _NEVER
     if f"{os.sep}torch{os.sep}" in name and "site-packages" in name:
         return _NEVER
     inside = name.startswith(_LIBRARIES) or "site-packages" in name or "dist-packages" in name
     return _FRAMEWORK if inside else _USER
+
+
+def _kind(code: CodeType) -> int:
+    return _kind_of(code.co_filename)  # a string knows its hash, a code object makes it anew
 
 
 def here(constructing: object = None) -> str | None:
