@@ -1,8 +1,8 @@
 """What the audit costs: a suite of one-step tests with and without it, in pairs, and the memory of the process.
 
 Run it with `python benchmarks/audit.py [--tests 500] [--pairs 5] [--steps 1] [--report]`. Each pair runs both ways
-one after the other, in turns first; the ratio of each pair and their median are printed. Wall time is what the issue
-asks for; time on the processor says the same with less noise from other work on the machine.
+one after the other, in turns first; the ratio of each pair and their median are printed, of wall
+time and of time on the processor, which other work on the machine disturbs less.
 """
 
 import argparse

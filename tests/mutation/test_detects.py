@@ -1,5 +1,7 @@
 """The negative control of a single test."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -171,3 +173,9 @@ def test_arguments_that_make_no_sense_are_usage_errors(arguments, said):
     test, *faults = arguments
     with pytest.raises(TrainStepUsageError, match=said):
         assert_detects(test, **({"faults": faults[0]} if faults else {}))
+
+
+def test_the_example_of_the_documentation_is_true(pytester):
+    page = Path(__file__).parents[2].joinpath("docs", "mutation.md").read_text()
+    pytester.makepyfile(page.split("```python")[1].split("```")[0])
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
