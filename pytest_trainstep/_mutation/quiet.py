@@ -85,7 +85,7 @@ class Quiet:
 @contextlib.contextmanager
 def undisturbed(config: pytest.Config) -> Iterator[None]:
     """Keep measuring, live logs, printing and recordings out of the body, and put them back."""
-    undo: list[Callable[[], object]] = [_pause_coverage()]
+    undo: list[Callable[[], object]] = [_pause_coverage(), _keep_subtests(config)]
     log: Any = config.pluginmanager.get_plugin("logging-plugin")
     recordings = config.pluginmanager.get_plugin("trainstep-recordings")
     for owner, name, value in (
@@ -112,6 +112,21 @@ def _set(owner: Any, name: str, value: object) -> Callable[[], None]:  # noqa: A
     before = getattr(owner, name)
     setattr(owner, name, value)
     return lambda: setattr(owner, name, before)
+
+
+def _keep_subtests(config: pytest.Config) -> Callable[[], object]:
+    """Note how many subtests failed in each test: pytest asks again when it sums up."""
+    key = getattr(config.pluginmanager.get_plugin("subtests"), "failed_subtests_key", None)
+    counts: dict[Any, int] | None = None if key is None else config.stash.get(key, None)
+    if counts is None:
+        return lambda: None
+    before = dict(counts)
+
+    def restore() -> None:
+        counts.clear()
+        counts.update(before)
+
+    return restore
 
 
 def _pause_coverage() -> Callable[[], object]:

@@ -124,6 +124,23 @@ def test_what_mutants_print_and_log_stays_silent(pytester):
     assert text.count("logged once") == 1
 
 
+def test_subtests_that_fail_in_mutants_leave_no_trace(pytester):
+    pytester.makepyfile(
+        test_it=f"""
+    import torch
+    from torch import nn
+
+    def test_sub(subtests):
+        {TRAINS}
+        with subtests.test("moves"):
+            assert not torch.equal(model.weight, before)
+    """
+    )
+    result = run(pytester, "-rA")
+    result.stdout.fnmatch_lines(["*noticed 1 of 1 scored fault: 100 %.", "PASSED test_it.py::test_sub"])
+    result.stdout.no_fnmatch_line("FAILED*")
+
+
 def test_warnings_of_mutants_are_not_counted(pytester):
     warn = f"""
     import warnings, torch
