@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_trainstep.strategies._layers import STEMS
-from pytest_trainstep.strategies._models import OUTPUTS
+from pytest_trainstep.strategies._models import OUTPUTS, Drawn, build_model
 from pytest_trainstep.strategies._specs import LossSpec, ModelSpec, Printed
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LOSSES = ("MSELoss", "SmoothL1Loss", "HuberLoss", "L1Loss", "CrossEntropyLoss", "BCEWithLogitsLoss")
 """The losses by name, from the ordinary to the exotic."""
+REGRESSION = frozenset({"MSELoss", "SmoothL1Loss", "HuberLoss"})
+"""Those whose gradients become small where the outputs are close to the targets."""
 
 
 class DrawnLoss(nn.Module):
@@ -62,6 +64,8 @@ class Batch(Printed):
         loss: The spec of the loss that reads its targets.
         size: How many samples it has.
         strided: Whether its inputs are a non-contiguous view.
+        fitted: Whether the model has almost learnt it: the targets are close to the outputs, loss and gradients small
+            (regression in float32 and float64 only).
         seed: What its values are drawn from.
 
     Example:
@@ -72,6 +76,7 @@ class Batch(Printed):
     loss: LossSpec = field(default_factory=LossSpec)
     size: int = 2
     strided: bool = False
+    fitted: bool = False
     seed: int = 0
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -87,12 +92,14 @@ class Batch(Printed):
         """New targets, equal every time."""
         return self.build()[1]
 
-    def build(self) -> tuple[Tensor, Tensor]:
-        """Return new inputs and targets, on the CPU."""
+    def build(self, model: Drawn | None = None) -> tuple[Tensor, Tensor]:
+        """Return new inputs and targets, on the CPU; ``model`` is asked what it gives, if there is one already."""
         generator = torch.Generator().manual_seed(self.seed)
         inputs = _inputs(self.model, self.size, generator)
         if self.strided:
             inputs = inputs.transpose(0, -1).contiguous().transpose(0, -1)
+        if self.fitted:
+            return inputs, _near_targets(build_model(self.model) if model is None else model, inputs, generator)
         return inputs, _targets(self.loss, self.size, getattr(torch, self.model.dtype), generator)
 
 
@@ -112,6 +119,16 @@ def _inputs(model: ModelSpec, size: int, generator: torch.Generator) -> Tensor:
         if size > 2:  # noqa: PLR2004  # one sample in three or more goes against the others
             inputs[-1] *= -0.5
     return inputs
+
+
+def _near_targets(model: Drawn, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    with torch.no_grad():
+        outputs: Tensor = model(inputs)
+    near = torch.empty(OUTPUTS, dtype=outputs.dtype).uniform_(-1, 1, generator=generator)
+    return outputs + NEAR * (near.sign() + near)
+
+
+NEAR = 1e-3
 
 
 def _targets(loss: LossSpec, size: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:

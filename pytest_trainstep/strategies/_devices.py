@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pytest_trainstep.strategies._live import at_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIMULATED = ("replacing", "strict")
 
@@ -90,11 +95,37 @@ class Device(str):
         return Device, (self._name,)
 
 
+def _replacing(apply: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Return the conversion of a module, each of whose tensors has a memory of its own afterwards."""
+
+    def replace(
+        module: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], *args: bool, **kwargs: bool
+    ) -> nn.Module:
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            made = fn(tensor)
+            # What is in shared memory is shared on purpose; what is lazy has nothing to copy.
+            if made is not tensor or is_lazy(made) or made.is_shared():  # type: ignore[no-untyped-call]
+                return made
+            return made.clone()
+
+        before = torch.__future__.get_overwrite_module_params_on_conversion()
+        owned = module._parameters.values()  # noqa: SLF001
+        lazy = any(parameter is not None and is_lazy(parameter) for parameter in owned)
+        torch.__future__.set_overwrite_module_params_on_conversion(not lazy)  # torch cannot replace a lazy one
+        try:
+            return apply(module, moved, *args, **kwargs)
+        finally:
+            torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+    return replace
+
+
 class Simulation:
     """The simulations that are on, each counted: two devices may be drawn in one example."""
 
     running: ClassVar[dict[str, int]] = {}
     before: ClassVar[bool] = False
+    apply: ClassVar[Callable[..., nn.Module] | None] = None
 
     @classmethod
     def enter(cls, name: str) -> None:
@@ -109,6 +140,9 @@ class Simulation:
         else:
             cls.before = torch.__future__.get_overwrite_module_params_on_conversion()
             torch.__future__.set_overwrite_module_params_on_conversion(True)
+            cls.apply = getattr(nn.Module, "_apply", None)  # all conversions pass through it; only the flag is public
+            if cls.apply is not None:
+                nn.Module._apply = _replacing(cls.apply)  # type: ignore[method-assign]  # noqa: SLF001
 
     @classmethod
     def leave(cls, name: str) -> None:
@@ -122,6 +156,8 @@ class Simulation:
             switch_off()
         else:
             torch.__future__.set_overwrite_module_params_on_conversion(cls.before)
+            if cls.apply is not None:
+                nn.Module._apply = cls.apply  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def real_devices() -> tuple[Device, ...]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 from hypothesis import event
 from hypothesis import strategies as st
 
-from pytest_trainstep.strategies._batches import LOSSES
+from pytest_trainstep.strategies._batches import LOSSES, REGRESSION
 from pytest_trainstep.strategies._devices import Device, real_devices
 from pytest_trainstep.strategies._layers import BLOCKS, LOW_PRECISION, MATRICES, PLAIN, STEMS
 from pytest_trainstep.strategies._optimizers import OPTIMIZERS, SCHEDULERS
-from pytest_trainstep.strategies._specs import ModelSpec, OptimizerSpec, SchedulerSpec
+from pytest_trainstep.strategies._specs import LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,18 +56,18 @@ MODEL_SEEDS = st.sampled_from(range(100))
 BATCH_SEEDS = st.sampled_from(range(99))
 BIASES = st.sampled_from((True, True, False))
 FREE = [name for name, traits in OPTIMIZERS.items() if not traits.needs_closure]
-ANY_NAME = weighted(*FREE, often=4)
+MUON = "Muon"
+ANY_NAME = weighted(*FREE, MUON, MUON, often=4)  # it counts only for models without a bias
 MOST_NAMES = weighted(*(name for name in FREE if not OPTIMIZERS[name].matrices_only), often=4)
-ANY_DTYPE = weighted("float32", "float64", "bfloat16", "float16", often=2)
-WIDE_DTYPE = weighted("float32", "float64", often=2)
+ANY_DTYPE = weighted("float32", "float64", "bfloat16", "float16", "bfloat16", often=3)  # half of bfloat16 is too coarse
+WIDE_DTYPE = weighted("float32", "float64", often=3)  # in the places that they have above
 
 
-ANY_RATE = st.sampled_from(range(len(RATES)))
+ANY_RATE = st.sampled_from(RATES)
 
 
-def draw_rate(draw: DrawFn, smallest: float, largest: float) -> float | None:
-    """Draw a learning rate between two limits; ``None`` where what was drawn has no substitute there."""
-    rate = RATES[draw(ANY_RATE)]
+def rate_between(rate: float, smallest: float, largest: float) -> float | None:
+    """Return a learning rate that was drawn, or a substitute between two limits; ``None`` where there is none."""
     if smallest <= rate <= largest:
         return rate
     # The substitute for a tiny rate is tiny, or the most ordinary one: any other would catch a failure that hangs on
@@ -98,20 +98,20 @@ class ModelDraw:
         complex_parameters: Whether layers may have complex parameters.
     """
 
-    def __init__(self, layers: Sequence[str] = (), max_layers: int = 4, *, complex_parameters: bool = False) -> None:
+    def __init__(self, layers: Sequence[str] = (), max_layers: int = 5, *, complex_parameters: bool = False) -> None:
         names = [name for name in (*STEMS, *BLOCKS) if not layers or name in layers]
         if not complex_parameters and not layers:
             names.remove("complex")
         stems, blocks = ([name for name in names if (name in STEMS) is first] for first in (True, False))
         # Each place is drawn by itself and may stay empty: it shrinks like a list, and costs half as much.
         first = [*stems, *(blocks if max_layers == 1 or not stems else ())]
-        often = 2 + len(blocks) // 4
+        often = 2 + len(blocks) // 8
         self.places = [
             weighted("", *(blocks if place else first), often=often + place if place else 2 + len(first) // 4)
             for place in range(max_layers)
         ]
 
-    def __call__(self, draw: DrawFn, dtype: str, *, matrices: bool = False) -> ModelSpec:
+    def __call__(self, draw: DrawFn, dtype: str, *, bias: bool, matrices: bool = False) -> ModelSpec:
         """Draw a model with parameters of this dtype; ``matrices``: all of them have two dimensions."""
         container = draw(CONTAINER)
         if matrices and container == "root":
@@ -119,7 +119,7 @@ class ModelDraw:
         drawn = [draw(place) for place in self.places]
         possible = MATRICES if matrices else LOW_PRECISION if dtype.endswith("16") else drawn
         layers = tuple(name for name in drawn if name and name in possible)
-        nesting, bias = draw(NESTINGS), draw(BIASES) and not matrices
+        nesting = draw(NESTINGS)
         if container == "bare":
             layers, nesting = (), 0
         spec = ModelSpec(layers, draw(WIDTHS), bias, container, nesting, dtype, draw(MODEL_SEEDS))
@@ -133,24 +133,23 @@ def is_plain(spec: ModelSpec) -> bool:
 
 
 IMPLEMENTATIONS = weighted(None, "foreach", "single", "fused", often=3)
-VARIANTS = weighted("", "momentum", "nesterov", often=1)
+VARIANTS = st.sampled_from(("", "first", "second"))  # momentum, and Nesterov's; or Adam's amsgrad
 DECAYS = weighted(0.0, 0.01, 0.1, often=3)
 TENSOR_RATES = flags(often=5)
 MAXIMIZES = flags(often=4)
-AMSGRADS = flags(often=1)
 STRIDES = flags(often=6)
-GROUPS = weighted(1, 2, often=2)
+KINDS = weighted("", "strided", "fitted", "fitted", often=5)  # of batches: few that are fitted can be judged
+GROUPS = weighted(1, 2, 3, often=3)
 NO_SCHEDULER = weighted(None, *map(SchedulerSpec, SCHEDULERS), often=15)
 LOSS = weighted(*LOSSES, often=4)
 REDUCTIONS = weighted("mean", "sum", often=3)
 SIZE = st.sampled_from(SIZES)
-SIZE_OF_SEVERAL = st.sampled_from([size for size in SIZES if size > 1])
 
 
 def draw_optimizer(draw: DrawFn, name: str, spec: ModelSpec | None) -> OptimizerSpec:
     """Draw the options of an optimizer for a model, or for any real one in 32 bits."""
     traits = OPTIMIZERS[name]
-    groups, tensor_lr, variant, amsgrad = draw(GROUPS), draw(TENSOR_RATES), draw(VARIANTS), draw(AMSGRADS)
+    groups, tensor_lr, variant = draw(GROUPS), draw(TENSOR_RATES), draw(VARIANTS)
     decay, maximize, implementation = draw(DECAYS), draw(MAXIMIZES), draw(IMPLEMENTATIONS)
     tensor_lr = tensor_lr and traits.tensor_lr
     if not traits.foreach or (implementation == "foreach" and tensor_lr):
@@ -164,8 +163,8 @@ def draw_optimizer(draw: DrawFn, name: str, spec: ModelSpec | None) -> Optimizer
         groups=1 if traits.needs_closure else groups,
         tensor_lr=tensor_lr,
         momentum=0.9 if variant and traits.momentum else 0.0,
-        nesterov=variant == "nesterov" and traits.nesterov,
-        amsgrad=amsgrad and traits.amsgrad,
+        nesterov=variant == "second" and traits.nesterov,
+        amsgrad=bool(variant) and traits.amsgrad,
         weight_decay=decay if name not in {"Rprop", "LBFGS"} else 0.0,
         maximize=maximize and traits.maximize,
         foreach={"foreach": True, "single": False}.get(implementation or ""),
@@ -178,9 +177,13 @@ def fusible(spec: ModelSpec) -> bool:
     return not spec.dtype.endswith("16") and "complex" not in spec.layers
 
 
-def draw_size(draw: DrawFn, spec: ModelSpec) -> int:
-    """Draw how many samples a batch has; a batch norm refuses a single one."""
-    return draw(SIZE_OF_SEVERAL if "batch_norm" in spec.layers else SIZE)
+def can_be_fitted(spec: ModelSpec, loss: LossSpec, optimizer: str) -> bool:
+    """Tell whether small gradients still move every parameter, and are small with this loss."""
+    precise = not spec.dtype.endswith("16")
+    return precise and loss.name in REGRESSION and OPTIMIZERS[optimizer].reach >= NEARLY_WHOLE
+
+
+NEARLY_WHOLE = 0.5  # of the other optimizers the first update shrinks with the gradient, more than in proportion
 
 
 def device_names(*, strict: bool) -> list[Device]:

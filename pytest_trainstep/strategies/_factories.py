@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pytest_trainstep.strategies import _draws
 from pytest_trainstep.strategies._devices import Device
+from pytest_trainstep.strategies._live import seeded
 from pytest_trainstep.strategies._optimizers import OPTIMIZERS
 from pytest_trainstep.strategies._parts import devices as any_devices
 from pytest_trainstep.strategies._parts import learning_rates as any_rates
@@ -64,8 +65,7 @@ class FactoryParts(Printed):
 
     def build_model(self) -> nn.Module:
         """Return a new model of the user's, on the CPU; the global stream of torch is put back."""
-        model: nn.Module = _seeded(self.seed, self.factory)
-        return model
+        return seeded(self.seed, self.factory)
 
     def build_loss(self) -> Callable[[Any, Any], Tensor]:
         """Return the user's loss."""
@@ -79,7 +79,7 @@ class FactoryParts(Printed):
         else:
             inputs = torch.empty((self.batch_size, *self.inputs)).uniform_(-1.5, 1.5, generator=generator)
         with torch.no_grad():
-            outputs = _seeded(self.seed, lambda: self.factory()(inputs))
+            outputs = seeded(self.seed, lambda: self.factory()(inputs))
         return inputs, (self.targets or self._far_targets)(outputs, generator)
 
     def _far_targets(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
@@ -88,15 +88,6 @@ class FactoryParts(Printed):
         if isinstance(self.loss, nn.BCEWithLogitsLoss | nn.BCELoss):
             return torch.randint(0, 2, outputs.shape, generator=generator).to(outputs.dtype)
         return outputs + torch.empty_like(outputs).uniform_(2.0, 4.0, generator=generator)
-
-
-def _seeded(seed: int, make: Callable[[], Any]) -> Any:  # noqa: ANN401  # what the user's function returns
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        return make()
-    finally:
-        torch.set_rng_state(state)
 
 
 class FactorySetup(Live):
@@ -181,6 +172,8 @@ def setups_for(  # noqa: PLR0913  # many arguments, but all with defaults
         lr = draw(any_rates(1e-4, 1.0) if learning_rates is None else learning_rates)
         size = draw(st.sampled_from(sorted({max(size, min_size) for size in _draws.SIZES}, key=_ordinary)))
         device = draw(any_devices() if devices is None else devices)
+        if optimizer.fused and device.simulation == "strict":
+            optimizer = replace(optimizer, fused=None)  # there is no kernel for it
         assume(OPTIMIZERS[optimizer.name].reach * lr > 1e-6)  # noqa: PLR2004  # below, float32 may round it away
         return FactorySetup(
             factory,

@@ -48,15 +48,49 @@ class Offset(nn.Module):
         return x + self.offset
 
 
-class Normed(nn.Module):
-    """Adds the normalised input to the input: what comes before keeps its gradient, whatever the norm ignores."""
+class Added(nn.Module):
+    """Adds what a layer makes of its input to the input: what comes before keeps its gradient, whatever that drops."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, name: str, layer: nn.Module) -> None:
         super().__init__()
-        self.norm = norm
+        self.name = name
+        self.add_module(name, layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.norm(x)  # type: ignore[no-any-return]
+        return x + self.get_submodule(self.name)(x)  # type: ignore[no-any-return]
+
+
+class BatchNormed(nn.Module):
+    """Adds the input, normalised over the batch; a single sample, which has no variance, by the running statistics."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = uninitialised(nn.BatchNorm1d, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return x + self.norm(x)  # type: ignore[no-any-return]
+        norm = self.norm
+        return x + nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+
+
+class Packed(nn.Module):
+    """A linear layer whose weight and bias are views of one buffer, as where parameters are flattened."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = empty(width, width)
+        self.bias = empty(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def pack(self) -> None:
+        """Move the values of both into one buffer."""
+        packed = (self.weight, self.bias)
+        buffer = torch.cat([parameter.detach().flatten() for parameter in packed])
+        for parameter, values in zip(packed, torch.split(buffer, [p.numel() for p in packed]), strict=True):
+            parameter.data = values.view(parameter.shape)
 
 
 class Residual(nn.Module):
@@ -216,12 +250,15 @@ BLOCKS: Final[dict[str, Callable[[int, bool], nn.Module]]] = {
     "linear": lambda w, b: linear(w, w, bias=b),
     "tanh": lambda _, __: nn.Tanh(),
     "gelu": lambda _, __: nn.GELU(),
-    "layer_norm": lambda w, _: Normed(uninitialised(nn.LayerNorm, w)),
-    "batch_norm": lambda w, _: Normed(uninitialised(nn.BatchNorm1d, w)),
-    "group_norm": lambda w, _: Normed(uninitialised(nn.GroupNorm, 1, w)),
-    "rms_norm": lambda w, _: Normed(uninitialised(nn.RMSNorm, w)),
+    "relu": lambda _, __: Added("activation", nn.ReLU()),
+    "dropout": lambda _, __: Added("dropout", nn.Dropout(0.0)),  # chance would move gradients after they are measured
+    "layer_norm": lambda w, _: Added("norm", uninitialised(nn.LayerNorm, w)),
+    "batch_norm": lambda w, _: BatchNormed(w),
+    "group_norm": lambda w, _: Added("norm", uninitialised(nn.GroupNorm, 1, w)),
+    "rms_norm": lambda w, _: Added("norm", uninitialised(nn.RMSNorm, w)),
     "residual": lambda w, b: Residual(w, bias=b),
     "offset": lambda w, _: Offset(w),
+    "prelu": lambda _, __: Added("activation", nn.PReLU()),
     "gain": lambda _, __: Gain(),
     "scale": lambda _, __: Scale(),
     "reused": lambda w, b: Reused(w, bias=b),
@@ -229,6 +266,7 @@ BLOCKS: Final[dict[str, Callable[[int, bool], nn.Module]]] = {
     "frozen": lambda w, b: frozen(w, bias=b),
     "transposed": lambda w, b: linear(w, w, bias=b, layout="transposed"),
     "sliced": lambda w, b: linear(w, w, bias=b, layout="sliced"),
+    "packed": lambda w, _: Packed(w),
     "experts": lambda w, _: Experts(w),
     "table": lambda w, _: Table(w),
     "vectors": lambda w, _: Vectors(w),
@@ -238,10 +276,10 @@ BLOCKS: Final[dict[str, Callable[[int, bool], nn.Module]]] = {
 """Layers from features to as many features, from the ordinary to the exotic."""
 
 PLAIN: Final = frozenset({"linear", "tanh", "gelu"})
-MATRICES: Final = ("linear", "tanh", "gelu", "reused", "tied", "transposed", "sliced", "residual")
+MATRICES: Final = ("linear", "tanh", "gelu", "relu", "dropout", "reused", "tied", "transposed", "sliced", "residual")
 """Layers whose parameters are all matrices if they have no bias."""
 LOW_PRECISION: Final = (
-    "embedding", "conv2d", "conv1d", "linear", "tanh", "residual", "offset", "gain", "scale", "reused", "tied", "frozen", "transposed",
-    "sliced", "experts", "table", "vectors",
+    "embedding", "conv2d", "conv1d", "linear", "tanh", "relu", "residual", "offset", "gain", "scale", "reused", "tied", "frozen", "transposed",
+    "sliced", "packed", "experts", "table", "vectors",
 )  # fmt: skip
 """Layers whose gradients are far from zero in 16 bits, too."""

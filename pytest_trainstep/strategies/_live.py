@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hypothesis import currently_in_test_context, register_random
@@ -16,12 +16,25 @@ else:
     CLEANUP = cleanup
 
 
+T = TypeVar("T")
+
+
 def at_end(undo: Callable[[], None]) -> bool:
     """Call ``undo`` when this execution of the test ends, however it ends; false where there is no such end."""
     if CLEANUP is None or not currently_in_test_context():
         return False
     CLEANUP(undo)
     return True
+
+
+def seeded(seed: int, make: Callable[[], T]) -> T:
+    """Return what ``make`` returns with torch's stream at this seed, and put the stream back."""
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        return make()
+    finally:
+        torch.set_rng_state(state)
 
 
 class TorchRandom:

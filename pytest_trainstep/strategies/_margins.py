@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from pytest_trainstep.strategies._models import Drawn, build_model
+from pytest_trainstep.strategies._models import build_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,14 +37,20 @@ class Margins(NamedTuple):
         return max(self.proportional, self.normalised, own)
 
 
-SPARE: list[Drawn] = []
-"""The model that was measured last, as good as new."""
+SPARES: dict[object, Any] = {}
+"""What was built to be measured last, as good as new, by what it was built from."""
 
 
 def model_of(spec: ModelSpec) -> nn.Module:
     """Return a new model: the one that was just measured, if it is of this spec, or one more."""
-    spare = SPARE.pop() if SPARE else None
-    return spare if spare is not None and spare.spec == spec else spec.build()
+    spare: nn.Module | None = SPARES.pop(spec, None)
+    return spec.build() if spare is None else spare
+
+
+def batch_of(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return new inputs and targets: those with which was just measured, or others."""
+    spare: tuple[torch.Tensor, torch.Tensor] | None = SPARES.pop(batch, None)
+    return batch.build() if spare is None else spare
 
 
 NONE = Margins(math.inf, math.inf, 0.0, decays=False)
@@ -53,12 +59,15 @@ NONE = Margins(math.inf, math.inf, 0.0, decays=False)
 @lru_cache(maxsize=1024)
 def margins(batch: Batch) -> Margins:
     """Return the margins of a model, a loss and a batch; where they are empty, the set-up cannot be judged."""
-    model, (inputs, targets) = build_model(batch.model), batch
+    model = build_model(batch.model)
+    inputs, targets = batch.build(model)
     batch.loss.build()(model(inputs), targets).backward()
     measured = _margins_of(model)
-    if next(model.buffers(), None) is None:  # nothing in it has changed: it may serve as the set-up's own
-        model.zero_grad()
-        SPARE[:] = [model]
+    SPARES.clear()
+    if measured is not NONE:
+        SPARES[batch] = (inputs, targets)
+        if "batch_norm" not in batch.model.layers:  # its statistics have changed
+            SPARES[batch.model] = model
     return measured
 
 
@@ -70,30 +79,30 @@ def _margins_of(model: nn.Module) -> Margins:
                 return NONE
             weights.append(parameter.detach())
             grads.append(parameter.grad)
+            parameter.grad = None
     return measured(weights, grads)
 
 
 def measured(weights: list[torch.Tensor], grads: list[torch.Tensor]) -> Margins:
     """Return the margins of some parameters and their gradients."""
     info = torch.finfo(weights[0].dtype)
-    norm = math.hypot(*(torch.linalg.vector_norm(grad, dtype=_wide(grad)).item() for grad in grads))
+    # All at once: most of the time goes into calling torch.
+    sizes, slopes = ([value.abs().flatten() for value in values] for values in (weights, grads))
+    size, slope = torch.cat(sizes), torch.cat(slopes)
+    norm = torch.linalg.vector_norm(slope, dtype=torch.float64).item()
     if not math.isfinite(norm) or norm > STEEP:
         return NONE
-    proportional = normalised = 0.0
-    for weight, grad in zip(weights, grads, strict=True):
-        size, slope = weight.abs(), grad.abs()
-        if info.max < LARGEST_HALF and slope.min() < FAINT * max(1.0, norm):
-            return NONE
-        if not slope.max() > STEEP * info.tiny:
-            return NONE
-        ratio = (size / slope).nan_to_num_(nan=math.inf, posinf=math.inf)
-        proportional = max(proportional, ratio.min().item())
-        normalised = max(normalised, torch.where(slope > 0, size, math.inf).min().item())
+    if info.max < LARGEST_HALF and slope.min() < FAINT * max(1.0, norm):
+        return NONE
+    if not torch.stack([values.max() for values in slopes]).min() > STEEP * info.tiny:
+        return NONE
+    ratio = (size / slope).nan_to_num_(nan=math.inf, posinf=math.inf)
+    pushed = torch.where(slope > 0, size, math.inf)
+    counts = [len(values) for values in sizes]
+    proportional, normalised = (
+        torch.stack([values.min() for values in torch.split(whole, counts)]).max().item() for whole in (ratio, pushed)
+    )
     proportional *= max(1.0, norm)  # the gradients may be clipped to a norm of one
     unit = MARGIN * info.eps
     decays = proportional * DECAY < 0.5  # noqa: PLR2004
     return Margins(unit * proportional, unit * normalised, info.max / (16 * STEEP), decays)
-
-
-def _wide(grad: torch.Tensor) -> torch.dtype:
-    return torch.complex128 if grad.is_complex() else torch.float64

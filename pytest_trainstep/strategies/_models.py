@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pytest_trainstep.strategies._layers import BLOCKS, STEMS, empty, linear, uninitialised
+from pytest_trainstep.strategies._layers import BLOCKS, STEMS, Packed, empty, linear, uninitialised
 from pytest_trainstep.strategies._live import at_end
 from pytest_trainstep.strategies._specs import ModelSpec
 
@@ -124,8 +124,10 @@ def _between(spec: ModelSpec) -> Iterator[nn.Module]:
 
 def _fill(model: nn.Module, dtype: torch.dtype, seed: int) -> None:
     filled: dict[nn.Parameter, nn.Parameter] = {}  # shared parameters stay shared
-    draw = _values(sum(parameter.numel() for parameter in model.parameters()), dtype, seed)
-    for module in model.modules():
+    modules = list(model.modules())  # each walk through a model takes as long as a layer
+    owned = [parameter for module in modules for parameter in module._parameters.values()]  # noqa: SLF001
+    draw = _values(sum(parameter.numel() for parameter in owned if parameter is not None), dtype, seed)
+    for module in modules:
         for name, parameter in module._parameters.items():  # noqa: SLF001  # the public views hide shared ones
             if parameter is not None:
                 if parameter not in filled:
@@ -137,6 +139,8 @@ def _fill(model: nn.Module, dtype: torch.dtype, seed: int) -> None:
             module.running_var = torch.ones(module.num_features, dtype=dtype)
         elif isinstance(module, nn.RNNBase):
             module._init_flat_weights()  # noqa: SLF001  # it keeps a second list of its parameters
+        elif isinstance(module, Packed):
+            module.pack()
 
 
 def _values(count: int, dtype: torch.dtype, seed: int) -> Tensor:

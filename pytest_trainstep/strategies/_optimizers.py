@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,7 +51,16 @@ OPTIMIZERS: dict[str, Traits] = {
     "Rprop": Traits(low_precision=False),
     "Adadelta": Traits(reach=1e-3, low_precision=False),
     "Adafactor": Traits(reach=0.1, low_precision=False, tensor_lr=False),
-    "Muon": Traits(reach=0.05, low_precision=False, matrices_only=True, maximize=False, foreach=False, tensor_lr=False),
+    "Muon": Traits(
+        reach=0.05,
+        low_precision=False,
+        momentum=True,
+        nesterov=True,
+        matrices_only=True,
+        maximize=False,
+        foreach=False,
+        tensor_lr=False,
+    ),
     "LBFGS": Traits(
         proportional=True, maximize=False, foreach=False, tensor_lr=False, low_precision=False, needs_closure=True
     ),
@@ -71,13 +81,14 @@ def build_optimizer(
         for name in ("momentum", "nesterov", "amsgrad", "maximize", "foreach", "fused", "capturable")
         if getattr(spec, name) != DEFAULTS.get(name, False)
     }
+    if spec.name == "Muon":  # whose own defaults are others
+        options.update(momentum=spec.momentum, nesterov=spec.nesterov)
     if spec.name not in UNDECAYED and (spec.weight_decay or spec.name in {"AdamW", "Muon"}):
         options["weight_decay"] = spec.weight_decay
     count = min(spec.groups, len(owned))
-    size = -(-len(owned) // max(count, 1))
+    ends = [len(owned) * place // max(count, 1) for place in range(count + 1)]
     groups = [
-        {"params": owned[start : start + size], "lr": _rate(spec, lr * (0.5 if start else 1))}
-        for start in range(0, len(owned), size or 1)
+        {"params": owned[start:end], "lr": _rate(spec, lr * (0.5 if start else 1))} for start, end in pairwise(ends)
     ]
     optimizer: torch.optim.Optimizer = getattr(torch.optim, spec.name)(groups, lr=_rate(spec, lr), **options)
     return optimizer

@@ -32,7 +32,7 @@ def models(
     *,
     dtype: torch.dtype = torch.float32,
     layers: Sequence[str] = (),
-    max_layers: int = 4,
+    max_layers: int = 5,
     complex_parameters: bool = False,
 ) -> SearchStrategy[nn.Module]:
     """Live models, small and of many shapes, from a linear layer to nested, shared and exotic parameters.
@@ -65,7 +65,7 @@ def models(
             raise InvalidArgument(f"Expected max_layers between 0 and {MOST_LAYERS} but got {max_layers=}")
         if complex_parameters and name.endswith("16"):
             raise InvalidArgument(f"There are no complex parameters of {dtype=}; use float32 or float64")
-        return draw_model()(draw, name).build()
+        return draw_model()(draw, name, bias=draw(_draws.BIASES)).build()
 
     return drawn()
 
@@ -127,14 +127,13 @@ def batches(
     @st.composite
     def drawn(draw: DrawFn) -> Batch:
         spec = spec_of(model)
-        least = 2 if "batch_norm" in spec.layers else 1
-        sizes = [size for size in _draws.SIZES if max(least, min_size) <= size <= max_size]
-        if not sizes and max(least, min_size) <= max_size:
-            sizes = [max(least, min_size)]
+        sizes = [size for size in _draws.SIZES if max(1, min_size) <= size <= max_size]
+        if not sizes and max(1, min_size) <= max_size:
+            sizes = [max(1, min_size)]
         if not sizes:
             raise InvalidArgument(f"There is no batch with {min_size=} and {max_size=} for {spec!r}")
         size = draw(st.sampled_from(sizes))
-        return Batch(spec, loss or LossSpec(), size, draw(_draws.STRIDES), draw(_draws.BATCH_SEEDS))
+        return Batch(spec, loss or LossSpec(), size, draw(_draws.STRIDES), seed=draw(_draws.BATCH_SEEDS))
 
     return drawn()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from pytest_trainstep._errors import TrainStepError, TrainStepUsageError
 from pytest_trainstep.strategies._setups import training_setups
@@ -131,6 +132,10 @@ def _smallest_failing(
         check()
     except StoodStillError:
         return failing[0]  # Hypothesis runs the smallest last
+    except Flaky:  # the step remembers something: it stood still on a set-up once, and not again
+        if not failing:
+            raise
+        return failing[0]
     return None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pytest_trainstep.strategies._batches import Batch
 from pytest_trainstep.strategies._devices import Device
 from pytest_trainstep.strategies._live import at_end
-from pytest_trainstep.strategies._margins import model_of
+from pytest_trainstep.strategies._margins import batch_of, model_of
 from pytest_trainstep.strategies._specs import LossSpec, ModelSpec, OptimizerSpec, Printed, SchedulerSpec
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ class Parts(Printed):
     lr: float = 0.1
     batch_size: int = 2
     strided: bool = False
+    fitted: bool = False
     device: Device = field(default_factory=Device)
     seed: int = 0
 
     @property
     def batch(self) -> Batch:
         """The batch for this model and this loss."""
-        return Batch(self.model, self.loss, self.batch_size, self.strided, self.seed)
+        return Batch(self.model, self.loss, self.batch_size, self.strided, self.fitted, self.seed)
 
     def build_model(self) -> nn.Module:
         """Return a new live model, on the CPU."""
@@ -51,7 +52,7 @@ class Parts(Printed):
 
     def build_batch(self) -> tuple[Any, Any]:
         """Return new inputs and targets, on the CPU."""
-        return self.batch.build()
+        return batch_of(self.batch)
 
 
 class SetupParts(Protocol):
@@ -205,6 +206,7 @@ class TrainingSetup(Live):
         lr: The learning rate.
         batch_size: How many samples the batch has.
         strided: Whether the inputs are a non-contiguous view.
+        fitted: Whether the model has almost learnt the batch: loss and gradients are small.
         device: Where model and batch are.
         seed: What the batch is drawn from.
 
@@ -224,8 +226,9 @@ class TrainingSetup(Live):
         lr: float = 0.1,
         batch_size: int = 2,
         strided: bool = False,
+        fitted: bool = False,
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
         where = device if isinstance(device, Device) else Device(device)
-        super().__init__(Parts(model, optimizer, scheduler, loss, lr, batch_size, strided, where, seed))
+        super().__init__(Parts(model, optimizer, scheduler, loss, lr, batch_size, strided, fitted, where, seed))

@@ -19,6 +19,8 @@ from pytest_trainstep.strategies._setup import TrainingSetup
 from pytest_trainstep.strategies._specs import LossSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
     from hypothesis.strategies import DrawFn, SearchStrategy
     from torch import nn
@@ -52,14 +54,17 @@ class Choices:
         """Draw a set-up in which a correct step moves every trainable parameter."""
         spec, optimizer = self._model_and_optimizer(draw)
         loss = self._loss(draw)
-        size = _draws.draw_size(draw, spec)
-        strided, seed = draw(_draws.STRIDES), draw(_draws.BATCH_SEEDS)
-        within = margins(Batch(spec, loss, size, strided, seed))
-        lr = self._rate(draw, spec, within, OPTIMIZERS[optimizer.name])
+        size, kind, seed = draw(_draws.SIZE), draw(_draws.KINDS), draw(_draws.BATCH_SEEDS)
+        strided, fitted = kind == "strided", kind == "fitted" and _draws.can_be_fitted(spec, loss, optimizer.name)
+        rate = draw(_draws.ANY_RATE if self.learning_rates is None else self.learning_rates)
+        batch = Batch(spec, loss, size, strided, fitted, seed)
+        spec, within, lr = self._judged(batch, rate, OPTIMIZERS[optimizer.name])
         if not within.decays or lr * optimizer.weight_decay > 0.5:  # noqa: PLR2004
             optimizer = replace(optimizer, weight_decay=0.0)  # it could cancel a gradient or wipe a weight out
         scheduler = draw(_draws.NO_SCHEDULER if self.schedulers is None else self.schedulers)
         device = draw(ANY_DEVICE if self.devices is None else self.devices)
+        if optimizer.fused and device.simulation == "strict":
+            optimizer = replace(optimizer, fused=None)  # there is no kernel for it
         event(f"dtype: {spec.dtype}")
         return TrainingSetup(
             model=spec,
@@ -69,24 +74,28 @@ class Choices:
             lr=lr,
             batch_size=size,
             strided=strided,
+            fitted=fitted,
             device=device,
             seed=seed,
         )
 
     def _model_and_optimizer(self, draw: DrawFn) -> tuple[ModelSpec, OptimizerSpec]:
+        bias = draw(_draws.BIASES)
         if self.optimizers is not None:
             optimizer = draw(self.optimizers)
-            spec = self._model(draw, optimizer.name)
+            spec = self._model(draw, optimizer.name, bias=bias)
         else:
-            # Muon takes models of matrices only, and can be drawn only where the model is still open.
+            # Muon takes models of matrices only, and can be drawn only where the model is still open. It does not turn
+            # the bias off: what fails for want of a bias would not shrink to another optimizer.
             name = draw(_draws.ANY_NAME if self.models is None else _draws.MOST_NAMES)
-            spec = self._model(draw, name)
+            name = "AdamW" if bias and name == _draws.MUON else name
+            spec = self._model(draw, name, bias=bias)
             optimizer = _draws.draw_optimizer(draw, name, spec)
         if not _draws.applies(optimizer.name, spec):
             reject()
         return spec, optimizer
 
-    def _model(self, draw: DrawFn, optimizer: str) -> ModelSpec:
+    def _model(self, draw: DrawFn, optimizer: str, *, bias: bool) -> ModelSpec:
         if self.models is not None:
             return spec_of(draw(self.models))
         traits = OPTIMIZERS[optimizer]
@@ -94,7 +103,8 @@ class Choices:
             dtype = draw(_draws.ANY_DTYPE if traits.low_precision else _draws.WIDE_DTYPE)
         else:
             dtype = dtype_name(draw(self.dtypes))
-        return ANY_MODEL(draw, dtype, matrices=traits.matrices_only)
+        bias = bias and not traits.matrices_only
+        return ANY_MODEL(draw, dtype, bias=bias, matrices=traits.matrices_only)
 
     def _loss(self, draw: DrawFn) -> LossSpec:
         if self.losses is None:
@@ -104,17 +114,29 @@ class Choices:
             raise InvalidArgument(f"Expected a loss drawn from losses() but got {loss!r}")
         return loss.spec
 
-    def _rate(self, draw: DrawFn, spec: ModelSpec, within: Margins, traits: Traits) -> float:
+    def _judged(self, batch: Batch, rate: float, traits: Traits) -> tuple[ModelSpec, Margins, float]:
+        """Return the model, its margins and a rate within them, in another dtype if that is open and helps."""
+        for one in self._in_each_dtype(batch, rate):
+            within = margins(one)
+            lr = self._rate(rate, one.model.dtype, within, traits)
+            if lr is not None:
+                return one.model, within, lr
+        return reject()
+
+    def _in_each_dtype(self, batch: Batch, rate: float) -> Iterator[Batch]:
+        dtype = batch.model.dtype
+        is_open = self.models is None and self.dtypes is None
+        if is_open and dtype == "float32" and rate < _draws.RESOLUTION[dtype]:
+            yield replace(batch, model=replace(batch.model, dtype="float64"))  # tiny rates would be too seldom
+        yield batch
+        if is_open and dtype.endswith("16"):
+            yield replace(batch, model=replace(batch.model, dtype="float32"))  # costs half as much as another draw
+
+    def _rate(self, rate: float, dtype: str, within: Margins, traits: Traits) -> float | None:
         smallest = within.smallest(proportional=traits.proportional, reach=traits.reach)
         if self.learning_rates is not None:
-            lr = draw(self.learning_rates)
-            if not smallest <= lr <= within.largest:
-                reject()
-            return lr
-        rate = _draws.draw_rate(draw, max(smallest, _draws.RESOLUTION[spec.dtype]), within.largest)
-        if rate is None:
-            reject()
-        return rate
+            return rate if smallest <= rate <= within.largest else None
+        return _draws.rate_between(rate, max(smallest, _draws.RESOLUTION[dtype]), within.largest)
 
 
 ANY_DEVICE = any_devices()

@@ -102,7 +102,7 @@ class OptimizerSpec(Printed):
 
     Args:
         name: The class, as in ``torch.optim``.
-        groups: In how many parameter groups the parameters are given; the second has half the learning rate.
+        groups: In how many parameter groups the parameters are given; all but the first have half the learning rate.
         tensor_lr: Whether the learning rate is a tensor.
         momentum: Its momentum, where it has one.
         nesterov: Whether the momentum is Nesterov's.

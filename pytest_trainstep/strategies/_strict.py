@@ -7,9 +7,11 @@ place on it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
@@ -77,12 +79,37 @@ class StrictMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return run(func, args, kwargs or {})
 
 
+class LiteralMode(TorchFunctionMode):
+    """Makes tensors of Python numbers: for ``meta`` torch drops the numbers before any operator is called."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        options = dict(kwargs or {})
+        if func not in LITERAL or not _is_meta(options.get("device")) or any(isinstance(a, torch.Tensor) for a in args):
+            return func(*args, **options)
+        requires_grad = options.pop("requires_grad", False)
+        made = func(*args, **(options | {"device": "cpu"}))
+        return made.to("meta").requires_grad_(requires_grad)
+
+
+LITERAL = frozenset({torch.tensor, torch.as_tensor, torch.asarray})
+
+
+def _is_meta(device: Any) -> bool:  # noqa: ANN401  # whatever torch takes for a device
+    return device is not None and torch.device(device).type == "meta"
+
+
 def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Run an operator on the values that are held, and wrap what it returns, if it belongs to the device."""
     leaves, tree = tree_flatten((tuple(args), dict(kwargs)))
     strict = any(isinstance(leaf, Held) for leaf in leaves)
     wanted = kwargs.get("device")
-    if not strict and (wanted is None or torch.device(wanted).type != "meta"):
+    if not strict and not _is_meta(wanted):
         return func(*args, **kwargs)
     name = func._schema.name  # noqa: SLF001  # there is no other way to ask
     if name not in COPIES and strict:
@@ -101,7 +128,7 @@ def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # no
             func(*args, **kwargs)  # the shape that the wrapper shows follows
     if func._schema.is_mutable:  # noqa: SLF001
         return _written(args, made, {id(leaf.held): leaf for leaf in leaves if isinstance(leaf, Held)})
-    leaves_device = name == "aten::_to_copy" and wanted is not None and torch.device(wanted).type != "meta"
+    leaves_device = name == "aten::_to_copy" and wanted is not None and not _is_meta(wanted)
     return made if leaves_device else tree_map(_wrapped, made)
 
 
@@ -114,15 +141,17 @@ def _wrapped(value: Any) -> Any:  # noqa: ANN401
     return Held(value) if isinstance(value, torch.Tensor) and not isinstance(value, Held) else value
 
 
-MODES: list[StrictMode] = []
+MODES: list[contextlib.ExitStack] = []
 
 
 def switch_on() -> None:
     """Let factory functions and copies make tensors of the device, in this thread."""
-    mode = StrictMode()  # type: ignore[no-untyped-call]
-    MODES.append(mode.__enter__())  # type: ignore[no-untyped-call]
+    with contextlib.ExitStack() as modes:
+        modes.enter_context(StrictMode())  # type: ignore[no-untyped-call]
+        modes.enter_context(LiteralMode())
+        MODES.append(modes.pop_all())
 
 
 def switch_off() -> None:
     """Let ``meta`` be meta again."""
-    MODES.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+    MODES.pop().close()

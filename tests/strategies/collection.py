@@ -494,3 +494,61 @@ def trainer_ignores_small_rates(faulty):
             self.optimizer.step()
 
     return Trainer
+
+
+@case("trainer", "device")
+def gradients_read_by_name_and_written_to_tensors_from_before_to(faulty):
+    class Trainer:
+        def __init__(self, model, lr, device):
+            before = dict(model.named_parameters())
+            self.model, self.lr = model.to(device), lr
+            self.written = before if faulty else dict(self.model.named_parameters())
+
+        def step(self, inputs, targets, loss_fn):
+            backward(self.model, inputs, targets, loss_fn)
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    if parameter.grad is not None:
+                        self.written[name].sub_(self.lr * parameter.grad)
+
+    return Trainer
+
+
+def with_optimizer(refused: Callable[..., bool]) -> Callable[[bool], Callable[..., Any]]:
+    """The usual step, which returns before the optimizer's."""
+
+    def make(faulty):
+        def step(model, optimizer, inputs, targets, loss_fn):
+            loss = backward(model, inputs, targets, loss_fn)
+            if not (faulty and refused(model, optimizer, loss)):
+                optimizer.step()
+
+        return step
+
+    return make
+
+
+def slope(model):
+    return max(p.grad.abs().max().item() for p in model.parameters() if p.grad is not None)
+
+
+for name, shows, refused in (
+    ("more_than_two_groups", ("optimizer.groups", "model.layers"), lambda _, opt, __: len(opt.param_groups) > 2),
+    ("momentum_of_any_kind", ("optimizer.momentum",), lambda _, opt, __: opt.param_groups[0].get("momentum")),
+    ("model_of_one_tensor", ("model.bias",), lambda model, _, __: len(list(model.parameters())) == 1),
+    ("hardly_any_loss", ("fitted",), lambda _, __, loss: loss < 1e-3),
+    ("hardly_any_gradient", ("fitted",), lambda model, _, __: slope(model) < 0.05),
+    (
+        "has_a_dropout",
+        ("model.layers",),
+        lambda model, _, __: any(isinstance(module, nn.Dropout) for module in model.modules()),
+    ),
+    (
+        "parameters_of_one_storage",
+        ("model.layers",),
+        lambda model, _, __: max(Counter(p.untyped_storage().data_ptr() for p in model.parameters()).values()) > 1,
+    ),
+):
+    step = with_optimizer(refused)
+    step.__name__ = name
+    case("optimizer", *shows)(step)

@@ -10,6 +10,9 @@ from pytest_trainstep import WeightsNotUpdated
 from pytest_trainstep import strategies as ts
 
 CASES = runpy.run_path(str(Path(__file__).with_name("collection.py")))["CASES"]
+EACH = pytest.mark.parametrize(  # a second or two each: a few stand for all where nobody asked for the slow tests
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if place % 8 else []) for place, name in enumerate(CASES)]
+)
 
 
 def special(parts, prefix=""):
@@ -33,7 +36,7 @@ def test_the_collection_is_large():
     assert len(CASES) >= 40
 
 
-@pytest.mark.parametrize("name", CASES)
+@EACH
 def test_faulty_step_is_found_and_shows_nothing_but_its_condition(name):
     case = CASES[name]
     with pytest.raises(WeightsNotUpdated) as raised:
@@ -41,7 +44,7 @@ def test_faulty_step_is_found_and_shows_nothing_but_its_condition(name):
     assert special(printed(raised.value).parts) <= case.shows
 
 
-@pytest.mark.parametrize("name", CASES)
+@EACH
 def test_correct_twin_is_not_called_broken(name):
     case = CASES[name]
     ts.check_train_step(case.correct, shape=case.shape, seed=1)
