@@ -61,7 +61,7 @@ class Ear:
         if not self._open:
             self.meet(optimizer)
         event = self._step_event(optimizer)
-        event.closure = kwargs.get("closure", args[1] if len(args) > 1 else None) is not None
+        event.closure = taps.closure_of(args, kwargs) is not None
         self._open.append((optimizer, event))
         if not event.closure:
             self._note_gradients(event)

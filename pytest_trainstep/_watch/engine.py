@@ -25,16 +25,19 @@ class Handler(Protocol):
         """
 
 
-def intercept(handler: Handler, quiet: Callable[..., Any]) -> Callable[[], None]:
-    """Let `handler` answer for every backward pass from now on; the result ends that.
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a compiler out of a function that torch calls for us: what it notes must not be traced."""
+    import torch
 
-    Args:
-        handler: See `Handler`.
-        quiet: Keeps a compiler out of a function.
-    """
+    quiet: Callable[..., Any] = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
+    return quiet(function)  # type: ignore[no-any-return]
+
+
+def intercept(handler: Handler) -> Callable[[], None]:
+    """Let `handler` answer for every backward pass from now on; the result ends that."""
     undo: list[Callable[[], None]] = []
-    if not _at_the_engine(handler, quiet, undo):
-        _at_the_methods(handler, quiet, undo)
+    if not _at_the_engine(handler, undo):
+        _at_the_methods(handler, undo)
 
     def end() -> None:
         while undo:
@@ -55,7 +58,7 @@ def swap(owner: Any, name: str, new: Any) -> Callable[[], None]:
     return undo
 
 
-def _at_the_engine(handler: Handler, quiet: Callable[..., Any], undo: list[Callable[[], None]]) -> bool:
+def _at_the_engine(handler: Handler, undo: list[Callable[[], None]]) -> bool:
     """Replace the private function, under both of its names; False in a torch that has another one."""
     import torch.autograd as outer
     import torch.autograd.graph as inner
@@ -66,6 +69,7 @@ def _at_the_engine(handler: Handler, quiet: Callable[..., Any], undo: list[Calla
     there = [True]  # a patch above ours may keep us in the chain after we have gone
     undo.append(there.clear)
 
+    @uncompiled
     @functools.wraps(original)
     def run(roots: Any, *args: Any, **kwargs: Any) -> Any:
         if not there:
@@ -77,13 +81,11 @@ def _at_the_engine(handler: Handler, quiet: Callable[..., Any], undo: list[Calla
             inputs=args[_INPUTS] if len(args) > _INPUTS else None,
         )
 
-    # a backward pass inside a compiled step must not be traced together with what we do about it
-    run = quiet(run)
     undo += [swap(outer, "_engine_run_backward", run), swap(inner, "_engine_run_backward", run)]
     return True
 
 
-def _at_the_methods(handler: Handler, quiet: Callable[..., Any], undo: list[Callable[[], None]]) -> None:
+def _at_the_methods(handler: Handler, undo: list[Callable[[], None]]) -> None:
     """Replace the two public functions instead. They do not hear `torch.autograd.grad`."""
     import torch
 
@@ -98,7 +100,8 @@ def _at_the_methods(handler: Handler, quiet: Callable[..., Any], undo: list[Call
     def backward_all(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         return _once(handler, tensors, lambda these: function(these, *args, **kwargs))
 
-    undo += [swap(torch.Tensor, "backward", quiet(backward)), swap(torch.autograd, "backward", quiet(backward_all))]
+    undo.append(swap(torch.Tensor, "backward", uncompiled(backward)))
+    undo.append(swap(torch.autograd, "backward", uncompiled(backward_all)))
 
 
 def _once(handler: Handler, roots: Any, run: Callable[[Any], Any]) -> Any:

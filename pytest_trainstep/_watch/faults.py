@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 from torch.optim import optimizer as optim
 
-from . import engine
+from . import engine, restore, taps
+from .snapshots import local, readable, unequal
 
 _Undo = Callable[[], object]
 
@@ -29,7 +29,6 @@ class Fault:
 
     def plant(self) -> Iterator[_Undo]:
         """Attach to torch, yielding how to undo each piece."""
-        quiet = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
 
         def before(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return self.before_step(optimizer, args, kwargs)
@@ -38,8 +37,8 @@ class Fault:
             del args, kwargs
             self.after_step(optimizer)
 
-        yield optim.register_optimizer_step_pre_hook(quiet(before)).remove
-        yield optim.register_optimizer_step_post_hook(quiet(after)).remove
+        yield optim.register_optimizer_step_pre_hook(engine.uncompiled(before)).remove
+        yield optim.register_optimizer_step_post_hook(engine.uncompiled(after)).remove
 
     def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An optimizer's step begins; what is returned replaces its arguments."""
@@ -132,7 +131,7 @@ class NoopBackward(Fault):
     """`backward()` computes no gradient."""
 
     def plant(self) -> Iterator[_Undo]:
-        yield engine.intercept(self.handle, getattr(torch, "_disable_dynamo", None) or torch.compiler.disable)
+        yield engine.intercept(self.handle)
 
     def handle(self, roots: Any, run: Callable[[Any], Any], /, *, accumulates: bool, inputs: Any) -> Any:
         """See `engine.Handler`."""
@@ -181,7 +180,7 @@ class FlippedGradient(Fault):
 
     def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._back()
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        closure = taps.closure_of(args, kwargs)
         if not callable(closure):
             self._flip(optimizer)
             return None
@@ -229,7 +228,7 @@ _KINDS: dict[str, type[Fault]] = {
 
 @contextmanager
 def planted(name: str) -> Iterator[Fault]:
-    """Plant a fault (by its name in `_planted.FAULTS`) for the body, and take it out again."""
+    """Plant a fault (by its name in `_faults.FAULTS`) for the body, and take it out again."""
     fault = _KINDS[name]()
     undo: list[_Undo] = []
     try:
@@ -245,29 +244,18 @@ def groups(optimizer: Any) -> list[list[torch.Tensor]]:
     return [list(group["params"]) for group in optimizer.param_groups if group["params"]]
 
 
-def readable(tensor: Any) -> bool:
-    """Tell whether a tensor holds values of its own."""
-    return not isinstance(tensor, UninitializedParameter) and not tensor.is_meta
-
-
 def differ(tensor: torch.Tensor, before: torch.Tensor) -> bool:
     """Tell whether a tensor has other values than before; NaN that stays NaN is no change."""
-    now = tensor.detach()
-    if now.shape != before.shape or now.dtype != before.dtype:
-        return True
-    if now.layout is not torch.strided:
-        now, before = now.to_dense(), before.to_dense()
-    return not torch.equal(now, before) and not torch.allclose(now, before, rtol=0, atol=0, equal_nan=True)
+    old, new = local(before), local(tensor)
+    return old.shape != new.shape or old.dtype != new.dtype or bool(unequal(old, new).any())
 
 
 def write(tensor: torch.Tensor, values: torch.Tensor) -> None:
     """Put values back into the same object, past the version counter: its version belongs to the user's graph."""
     if tensor.shape != values.shape or tensor.dtype != values.dtype or tensor.device != values.device:
         tensor.data = values
-    elif tensor.layout is torch.strided:
-        tensor.data.copy_(values)
     else:
-        tensor.detach().copy_(values)
+        restore.write(tensor, values)
 
 
 def gradient(tensor: Any) -> torch.Tensor | None:

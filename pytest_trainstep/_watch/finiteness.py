@@ -12,11 +12,11 @@ import torch
 from pytest_trainstep._events import NonFinite
 from pytest_trainstep._record import StepRecord
 
-from . import measures
+from . import measures, taps
 from .births import Birth, Births, NodeBirths, compiled, not_finite
 from .clipping import wrap
 from .gradients import ABSENT
-from .scout import Scout, closure_of
+from .scout import Scout
 from .trace import loss_in
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Finiteness(Scout):
 
     def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Look at the gradients that it will use, unless a fused optimizer is about to skip them."""
-        if closure_of(args, kwargs) is not None:
+        if taps.closure_of(args, kwargs) is not None:
             return
         if self._births is not None:
             self._births.paused = True

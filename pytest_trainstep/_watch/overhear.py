@@ -130,7 +130,7 @@ class Overhearer:
             return
         running = self._open[-1]
         following = self._found(running, optimizer)
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None) is not None
+        closure = taps.closure_of(args, kwargs) is not None
         first = not following.entered
         following.before_step(optimizer, closure=closure, clock=self._clock)
         if first:

@@ -32,7 +32,7 @@ class _Listener:
         self.tracer = tracer
 
     def before_step(self, _optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        closure = taps.closure_of(args, kwargs)
         self.tracer.in_step += closure is None  # a closure computes the loss inside the step
 
     def after_step(self, _optimizer: Any) -> None:

@@ -122,7 +122,7 @@ class _TensorMemory:
             if self.tensor.requires_grad != self.requires_grad:
                 self.tensor.requires_grad_(self.requires_grad)
             if self.grad is not None and self.grad_values is not None:
-                _write(self.grad, self.grad_values)
+                write(self.grad, self.grad_values)
             if self.tensor.grad is not self.grad:
                 self.tensor.grad = self.grad
 
@@ -132,7 +132,8 @@ def _plain(tensor: torch.Tensor) -> bool:
     return not lazy and not without_values(tensor)
 
 
-def _write(target: torch.Tensor, values: torch.Tensor) -> None:
+def write(target: torch.Tensor, values: torch.Tensor) -> None:
+    """Write values into a tensor, past its version counter."""
     if target.layout is torch.strided:
         target.data.copy_(values)
     else:

@@ -67,8 +67,3 @@ class Scout:
 
     def differentiated(self, inputs: Sequence[Any]) -> None:
         """See `taps.Watcher`."""
-
-
-def closure_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the closure that a step was given, None without one."""
-    return kwargs.get("closure", args[1] if len(args) > 1 else None)

@@ -11,8 +11,8 @@ import torch
 from pytest_trainstep._events import FirstUpdate
 from pytest_trainstep._record import StepRecord
 
-from . import origins, sites
-from .scout import Scout, closure_of
+from . import origins, sites, taps
+from .scout import Scout
 from .snapshots import local, readable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Slopes(Scout):
         if id(optimizer) in self._seen or number is None:
             return
         self._seen.add(id(optimizer))
-        if closure_of(args, kwargs) is not None or not _descends(optimizer):
+        if taps.closure_of(args, kwargs) is not None or not _descends(optimizer):
             return
         start = _Start(number, sites.here(), [], [], [], [])
         for group in optimizer.param_groups:

@@ -13,7 +13,7 @@ import torch
 
 from pytest_trainstep._record import Occasion, StepEvent
 
-from . import measures, origins, shadow, sites, snapshots
+from . import measures, origins, shadow, sites, snapshots, taps
 
 if TYPE_CHECKING:
     from .session import Session
@@ -88,7 +88,7 @@ class Stepping:
                 return
         session.refresh()
         held = self._hold(optimizer)
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None) is not None
+        closure = taps.closure_of(args, kwargs) is not None
         session.step_count += 1
         held.steps += 1
         at = sites.here()

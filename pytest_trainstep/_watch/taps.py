@@ -112,29 +112,31 @@ def _tell(method: str, *args: Any, **kwargs: Any) -> list[tuple[Watcher, object]
     return answers
 
 
+def closure_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the closure that a step was given, None without one."""
+    return kwargs.get("closure", args[1] if len(args) > 1 else None)
+
+
 def _connect_once() -> None:
     if not _watchers and not _overhearing:
         _connect()
 
 
 def _connect() -> None:
-    import torch
-
-    quiet = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
-    _connect_steps(quiet)
-    _undo.append(engine.intercept(_passed, quiet))
+    _connect_steps()
+    _undo.append(engine.intercept(_passed))
     _connect_scaler()
 
 
-def _connect_steps(quiet: Callable[..., Any]) -> None:
+def _connect_steps() -> None:
     from torch.optim import optimizer as module
 
     def entered(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         _local.stepped = id(optimizer)
         _tell("before_step", optimizer, args, kwargs)
 
-    before = quiet(entered)
-    after = quiet(lambda optimizer, args, kwargs: _first(_tell("after_step", optimizer)))  # noqa: ARG005 - torch's signature
+    before = engine.uncompiled(entered)
+    after = engine.uncompiled(lambda optimizer, args, kwargs: _first(_tell("after_step", optimizer)))  # noqa: ARG005 - torch's signature
     _undo.append(module.register_optimizer_step_pre_hook(before).remove)
     _undo.append(module.register_optimizer_step_post_hook(after).remove)
 

@@ -11,10 +11,10 @@ import torch
 from pytest_trainstep._events import GradientUse
 from pytest_trainstep._record import StepRecord
 
-from . import measures, sites
+from . import measures, sites, taps
 from .gradients import ABSENT, Window
 from .handmade import HandMade
-from .scout import Scout, closure_of
+from .scout import Scout
 from .stepping import EVENT_LIMIT
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Uses(Scout):
             self._open.pop()  # it raised and never came back
         if number is None or any(one.number == number for one in self._open):
             return
-        closure = closure_of(args, kwargs) is not None
+        closure = taps.closure_of(args, kwargs) is not None
         opened = _Open(number, optimizer, sites.here(), closure, _evaluations(optimizer))
         self._open.append(opened)
         if not closure:
