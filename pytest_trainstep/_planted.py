@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,6 +100,22 @@ class Plantings:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     fail_under: float | None = None
+
+    def note(self, text: str) -> None:
+        """Take one note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def dumps(self) -> str:
+        """Return one line of JSON, for `loads` only."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def loads(cls, line: str) -> Plantings:
+        """Undo `dumps`."""
+        data = json.loads(line)
+        tests = [Planted.from_json(test) for test in data["tests"]]
+        return cls(**{**data, "tests": tests, "faults": tuple(data["faults"]), "scored": tuple(data["scored"])})
 
     def count(self, verdict: str, faults: Iterable[str] | None = None) -> int:
         """Count the cells with this verdict, of these faults or of all."""

@@ -94,7 +94,7 @@ class Listener:
         with self.notes.guard("setup"):
             self._attempts += 1
             self._outcome, self._fixtures = "passed", []
-            self._begin(Subject(id=item.nodeid, at=_place(item), attempts=self._attempts))
+            self._begin(Subject(id=item.nodeid, at=place(item), attempts=self._attempts))
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -176,7 +176,7 @@ class Listener:
     def _deliver(self, report: pytest.TestReport, heard: list[Subject], item: pytest.Item) -> None:
         notes = self.notes.drain()
         if notes and not heard:
-            heard = [Subject(id=item.nodeid, at=_place(item), attempts=self._attempts)]
+            heard = [Subject(id=item.nodeid, at=place(item), attempts=self._attempts)]
         if not heard:
             return
         heard[0].notes += notes
@@ -206,7 +206,8 @@ def _worse(outcome: str, report: pytest.TestReport) -> str:
     return "failed" if report.when == "call" else "error"
 
 
-def _place(item: pytest.Item) -> str:
+def place(item: pytest.Item) -> str:
+    """Return `file:line` of a test."""
     path, line, _ = item.location
     return path if line is None else f"{path}:{line + 1}"
 

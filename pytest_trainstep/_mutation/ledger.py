@@ -9,7 +9,7 @@ import pytest
 from pytest_trainstep._planted import Plantings
 from pytest_trainstep._report import mutation
 
-from .passes import OUTPUT, gather
+from .passes import OUTPUT
 from .progress import INPUT, Followed
 
 if TYPE_CHECKING:
@@ -42,13 +42,9 @@ class Ledger:
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 (a class of xdist)
         line = getattr(node, "workeroutput", {}).get(OUTPUT)
         if line is None:
-            self._note(f"worker {node.gateway.id} was lost: its tests had no second pass")
+            self.all.note(f"worker {node.gateway.id} was lost: its tests had no second pass")
         else:
-            self._add(gather(line))
-
-    def _note(self, text: str) -> None:
-        if text not in self.all.notes:
-            self.all.notes.append(text)
+            self._add(Plantings.loads(line))
 
     def _add(self, found: Plantings) -> None:
         known = {test.id: test for test in self.all.tests}
@@ -57,7 +53,7 @@ class Ledger:
         self.all.already_failing += found.already_failing
         self.all.seconds = max(self.all.seconds, found.seconds)
         for note in found.notes:
-            self._note(note)
+            self.all.note(note)
 
     @pytest.hookimpl(tryfirst=True)  # before the audit's ledger writes the reports
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ import pytest
 
 from pytest_trainstep import _torch_import
 from pytest_trainstep._audit.guard import Notes
-from pytest_trainstep._planted import Planted, Plantings
+from pytest_trainstep._planted import Plantings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -67,7 +65,9 @@ class Passes:
         self.current: Candidate | None = None
         self.again = False
         self._config = config
+        self._began = 0.0  # when the present test did
         self._candidates: list[Candidate] = []
+        self._living: list[Starts] = []  # of candidates, those of which something outlives its test
         self._wide: dict[tuple[str, str], Wide] = {}
         self._forget = _torch_import.when_torch_is_imported(self._torch_arrived)
 
@@ -111,7 +111,8 @@ class Passes:
 
     def _begin(self, item: pytest.Item) -> None:
         names = getattr(getattr(item, "dtest", None), "globs", None)
-        self.current = Candidate(item=item, streams=self._streams(), seconds=time.perf_counter())
+        self.current = Candidate(item=item, streams=self._streams())
+        self._began = time.perf_counter()
         self.current.names = None if names is None else dict(names)
         if self.tally is not None:
             from pytest_trainstep._watch.tally import Starts
@@ -123,7 +124,7 @@ class Passes:
         ran, self.current = self.current, None
         if ran is None or self.tally is None:
             return
-        ran.seconds = time.perf_counter() - ran.seconds
+        ran.seconds = time.perf_counter() - self._began
         ran.steps, self.tally.starts = self.tally.steps, None
         used = set(getattr(ran.item, "fixturenames", ()))
         ran.wide = {
@@ -137,13 +138,16 @@ class Passes:
         self._keep(ran)
 
     def _keep(self, ran: Candidate) -> None:
-        from pytest_trainstep._watch.tally import within_budget
+        from pytest_trainstep._watch.tally import living, within_budget
 
         self._candidates.append(ran)
-        if not within_budget([one.starts for one in self._candidates if one.starts is not None]):
-            if ran.starts is not None:
+        if ran.starts is not None:
+            self._living = living([*self._living, ran.starts])
+            if not within_budget(self._living):
                 ran.starts.forget()
-            self.note("weights that outlive their tests were too large to keep all: some later runs may not repeat")
+                self.found.note(
+                    "weights that outlive their tests were too large to keep all: some later runs may not repeat"
+                )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         ran = self.current
@@ -197,7 +201,7 @@ class Passes:
         try:
             result = yield
         except BaseException:
-            self.note("no second pass: the run was stopped")
+            self.found.note("no second pass: the run was stopped")
             raise
         if self.tally is not None and self._candidates:
             started = time.perf_counter()
@@ -211,7 +215,7 @@ class Passes:
         from . import progress, quiet, second
 
         if not quiet.can_be_quiet(self._config):
-            self.note("no second pass: this version of pytest or pluggy cannot run a test again in silence")
+            self.found.note("no second pass: this version of pytest or pluggy cannot run a test again in silence")
             return
         self.again = True
         shown = progress.Progress(self._config, len(self._candidates), len(self.found.faults))
@@ -219,7 +223,9 @@ class Passes:
             with restore.random_streams_kept(), quiet.undisturbed(self._config):
                 second.run(self, self._candidates, shown)
         except KeyboardInterrupt:
-            self.note(f"the second pass was interrupted after {len(self.found.tests)} of {len(self._candidates)} tests")
+            self.found.note(
+                f"the second pass was interrupted after {len(self.found.tests)} of {len(self._candidates)} tests"
+            )
         finally:
             shown.end()
             self.again, self.current = False, None
@@ -227,19 +233,6 @@ class Passes:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         for note in self.notes.drain():
-            self.note(note)
+            self.found.note(note)
         if hasattr(self._config, "workeroutput"):
-            self._config.workeroutput[OUTPUT] = json.dumps(dataclasses.asdict(self.found))
-
-    def note(self, text: str) -> None:
-        """Take one note, once."""
-        if text not in self.found.notes:
-            self.found.notes.append(text)
-
-
-def gather(line: str) -> Plantings:
-    """Rebuild what a worker has left."""
-    data = json.loads(line)
-    tests = [Planted.from_json(test) for test in data["tests"]]
-    plain = {**data, "tests": tests, "faults": tuple(data["faults"]), "scored": tuple(data["scored"])}
-    return Plantings(**plain)
+            self._config.workeroutput[OUTPUT] = self.found.dumps()

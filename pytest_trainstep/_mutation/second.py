@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_trainstep._audit.listener import place
 from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, NOT_REPEATABLE, SURVIVED, Cell, Planted
 from pytest_trainstep._watch import callers, faults
+from pytest_trainstep._watch.tally import most_steps
 
 from .again import Outcome, Runner
 from .quiet import Quiet
@@ -35,9 +37,7 @@ class _Trial:
 
     def __init__(self, passes: Passes, candidate: Candidate, runner: Runner, tally: Tally) -> None:
         self._passes, self._candidate, self._runner, self._tally = passes, candidate, runner, tally
-        path, line, _ = candidate.item.location
-        at = path if line is None else f"{path}:{line + 1}"
-        self._planted = Planted(id=candidate.item.nodeid, at=at)
+        self._planted = Planted(id=candidate.item.nodeid, at=place(candidate.item))
         self._updates = False
 
     def run(self, progress: Progress) -> Planted:
@@ -67,7 +67,7 @@ class _Trial:
         return self._runner.run(candidate.item, seconds=seconds, names=candidate.names)
 
     def _with(self, fault: str, control: Outcome) -> Cell:
-        self._tally.limit = 10 * self._planted.steps + 100
+        self._tally.limit = most_steps(self._planted.steps)
         try:
             with faults.planted(fault) as planted:
                 outcome = self._once(10 * control.seconds + 5)

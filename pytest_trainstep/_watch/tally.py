@@ -13,9 +13,12 @@ from typing import Any
 
 import torch
 
-from . import faults, listeners, restore, taps
+from . import faults, listeners, restore, snapshots, taps
 
-BUDGET = 256 << 20  # bytes of weights that are kept for later runs
+
+def most_steps(control: int) -> int:
+    """Return how many optimizer steps a run with a fault may take, whose control took so many."""
+    return 10 * control + 100
 
 
 class Stopped(BaseException):
@@ -38,7 +41,7 @@ class Starts:
             return
         self._seen.add(id(optimizer))
         for tensor in (tensor for group in faults.groups(optimizer) for tensor in group):
-            if id(tensor) not in self._seen and faults.readable(tensor):
+            if id(tensor) not in self._seen and snapshots.readable(tensor):
                 self._seen.add(id(tensor))
                 self._tensors.append((weakref.ref(tensor), tensor.detach().clone()))
         state = getattr(optimizer, "state", None)
@@ -49,6 +52,11 @@ class Starts:
         """Let go of what is no longer alive."""
         self._tensors = [(ref, values) for ref, values in self._tensors if ref() is not None]
         self._optimizers = [(ref, back) for ref, back in self._optimizers if ref() is not None]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing that is kept has outlived its test."""
+        return not (self._tensors or self._optimizers)
 
     @property
     def size(self) -> int:
@@ -104,7 +112,7 @@ class Tally(listeners.Listener):
             look, self.at_first = self.at_first, None
             look(optimizer)
         if self.updated is False:
-            held = (tensor for group in faults.groups(optimizer) for tensor in group if faults.readable(tensor))
+            held = (tensor for group in faults.groups(optimizer) for tensor in group if snapshots.readable(tensor))
             self._before = [(tensor, tensor.detach().clone()) for tensor in held]
         if self.limit is not None and self.steps > self.limit:
             raise Stopped(f"stopped after {self.limit} optimizer steps")
@@ -117,13 +125,16 @@ class Tally(listeners.Listener):
             self._before = []
 
 
-def within_budget(kept: Collection[Starts]) -> bool:
-    """Drop what has died; tell whether what remains may stay."""
+def living(kept: Collection[Starts]) -> list[Starts]:
+    """Drop what has died; return those of which something is left."""
     for starts in kept:
         starts.prune()
-    if sum(starts.size for starts in kept) <= BUDGET:
+    return [starts for starts in kept if not starts.empty]
+
+
+def within_budget(kept: Collection[Starts]) -> bool:
+    """Tell whether what is alive may stay; what only waits for the garbage collector may not count."""
+    if sum(starts.size for starts in kept) <= snapshots.BUDGET:
         return True
     gc.collect()
-    for starts in kept:
-        starts.prune()
-    return sum(starts.size for starts in kept) <= BUDGET
+    return sum(starts.size for starts in living(kept)) <= snapshots.BUDGET

@@ -13,7 +13,7 @@ from pytest_trainstep._errors import FaultNotDetected, TrainStepUsageError
 from pytest_trainstep._faults import FAULTS, SCORED
 from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, SURVIVED, Cell, Planted
 from pytest_trainstep._watch import callers, faults, restore, warmup
-from pytest_trainstep._watch.tally import Starts, Stopped, Tally
+from pytest_trainstep._watch.tally import Starts, Stopped, Tally, most_steps
 
 _FAILURES = (Exception, pytest.fail.Exception, Stopped)
 
@@ -116,7 +116,7 @@ class _Trial:
     def planted(self, fault: str) -> Cell:
         self._starts.restore()
         self._streams()
-        self._tally.steps, self._tally.limit = 0, 10 * self._steps + 100
+        self._tally.steps, self._tally.limit = 0, most_steps(self._steps)
         how = ""
         with faults.planted(fault) as planted:
             try:
