@@ -21,12 +21,5 @@
 
   form.addEventListener("input", filter);
   form.addEventListener("submit", function (event) { event.preventDefault(); });
-  matrix.addEventListener("click", function (event) {
-    var button = event.target.closest(".open");
-    if (!button) { return; }
-    var more = button.closest("tbody").querySelector(".more");
-    more.hidden = !more.hidden;
-    button.setAttribute("aria-expanded", String(!more.hidden));
-  });
   filter();
 })();

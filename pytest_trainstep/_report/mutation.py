@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from pytest_trainstep._diagnose.because import plural
@@ -11,9 +10,11 @@ from pytest_trainstep._diagnose.planting import Advice, advice
 from pytest_trainstep._faults import FAULTS
 from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, NOT_REPEATABLE, SURVIVED, Planted, Plantings
 
+from . import templates
+from .text import ascii_only, cell
+
 VERDICTS = (KILLED, SURVIVED, NOT_APPLICABLE, NOT_REPEATABLE)
 _SHOWN = 12
-_HERE = Path(__file__).parent
 _SIGNS = {KILLED: "&#10003;", SURVIVED: "&#10005;", NOT_APPLICABLE: "&#8211;", NOT_REPEATABLE: "?"}
 
 
@@ -32,7 +33,7 @@ def lines(found: Plantings, *, verbose: int) -> list[str]:
     result += [*_unrepeatable(found, verbose), *(f"note: {note}" for note in found.notes), headline(found)]
     if not found.enough:
         result.append(f"FAIL: --trainstep-mutate-fail-under={found.fail_under:g} is not reached")
-    return [line.encode("ascii", "backslashreplace").decode() for line in result]
+    return [ascii_only(line) for line in result]
 
 
 def headline(found: Plantings) -> str:
@@ -142,21 +143,9 @@ def markdown(found: Plantings) -> Iterator[str]:
         yield f"\nNote: {cell(note)}\n"
 
 
-def cell(text: str) -> str:
-    """Return text that may stand in a cell of a table."""
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-
-
 def html(found: Plantings) -> str:
     """Return the section of the page: a matrix of tests and faults that can be filtered."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["zip"] = zip
-    template = environment.from_string(_HERE.joinpath("mutation.html").read_text(encoding="utf-8"))
-    section = template.render(
+    section = templates.template("mutation.html", zip=zip).render(
         headline=headline(found),
         notes=found.notes,
         faults={fault: FAULTS[fault] for fault in found.faults},
@@ -166,7 +155,7 @@ def html(found: Plantings) -> str:
         chosen=SURVIVED if found.survivors else "",
         tests=[_row(test, found) for test in sorted(found.tests, key=lambda test: -len(test.survived(found.scored)))],
     )
-    style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("mutation.css", "mutation.js"))
+    style, script = templates.source("mutation.css"), templates.source("mutation.js")
     return f"<style>{style}</style>\n{section}\n<script>{script}</script>\n"
 
 

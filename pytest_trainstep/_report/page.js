@@ -52,7 +52,7 @@
     var header = event.target.closest("th");
     if (header && event.target.closest("button")) { sort(header); }
   });
-  table.addEventListener("click", function (event) {
+  document.addEventListener("click", function (event) {  // rows unfold in every table of the page
     var button = event.target.closest(".open");
     if (!button) { return; }
     var more = button.closest("tbody").querySelector(".more");

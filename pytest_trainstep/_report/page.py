@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pytest_trainstep._diagnose.because import number
 from pytest_trainstep._heard import Group, Heard, Subject
 
-from . import mutation, recordings, svg
+from . import mutation, recordings, svg, templates
 from .data import finding, header
 from .summary import Run, judged, summarise
 from .text import headline
 
 PICTURES = 300  # tests without a finding that get one; those with a finding all do
-_HERE = Path(__file__).parent
 
 
 def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
     """Fill the template, one row at a time."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["lr"] = _lr
-    template = environment.from_string(_HERE.joinpath("page.html").read_text(encoding="utf-8"))
     summary = summarise(subjects)
-    yield from template.generate(
+    yield from templates.template("page.html", lr=_lr).generate(
         head=header(run, summary),
         headline=headline(summary),
-        style=_HERE.joinpath("page.css").read_text(encoding="utf-8"),
-        script=_HERE.joinpath("page.js").read_text(encoding="utf-8"),
+        style=templates.source("page.css"),
+        script=templates.source("page.js"),
         causes=summary.causes.most_common(),
         rows=_rows(subjects),
         sections=list(_sections(run)),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_trainstep._diagnose.because import plural
 from pytest_trainstep._diagnose.sparkline import sparkline
 
-from . import mutation
 from .svg import BOTTOM, RIGHT, TOP, WIDTH
+from .text import cell
 
 if TYPE_CHECKING:
     from pytest_trainstep._recording.comparing import Parted
@@ -45,9 +45,9 @@ def markdown(found: Sequence[Parted]) -> Iterator[str]:
     yield "| recording | cause | step | what | because |\n|---|---|---|---|---|\n"
     for one in found:
         cells = (f"`{one['recording']}`", one["cause"], str(one["step"]), one["claim"], one["because"])
-        yield f"| {' | '.join(map(mutation.cell, cells))} |\n"
+        yield f"| {' | '.join(map(cell, cells))} |\n"
     for one in found:
-        yield f"\n`{mutation.cell(one['recording'])}`\n\n```\n"
+        yield f"\n`{cell(one['recording'])}`\n\n```\n"
         for key, curves in one["curves"].items():
             old, new = ([_number(value) for value in curves[which]] for which in ("recorded", "now"))
             yield f"{key:9} recorded  {sparkline(old, beside=new)}\n"

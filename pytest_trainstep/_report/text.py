@@ -22,7 +22,7 @@ def lines(run: Run, summary: Summary, *, verbose: int) -> list[str]:
     result += [*problems, headline(summary)]
     if verbose > 0:
         result.append(f"not observed: {'; '.join(NOT_OBSERVED)}")
-    return [_ascii(line) for line in result]
+    return [ascii_only(line) for line in result]
 
 
 def headline(summary: Summary) -> str:
@@ -62,5 +62,11 @@ def _problems(run: Run, summary: Summary) -> list[str]:
     return result
 
 
-def _ascii(line: str) -> str:
+def cell(text: str) -> str:
+    """Return text that may stand in a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def ascii_only(line: str) -> str:
+    """Return a line that every terminal can show."""
     return line.encode("ascii", "backslashreplace").decode()

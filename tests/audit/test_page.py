@@ -147,11 +147,15 @@ def test_columns_sort_both_ways_and_say_which(page):
     assert page.shown()[0] == "test_b.py::test_healthy[2]"
 
 
-def test_the_keyboard_opens_a_row(page):
-    page.run("document.querySelector('#tests > tbody:not([hidden]) .open').focus()")
-    page.keys("\ue007")  # Enter
+def opened_by_key(page, table):
+    """What the first row that is shown unfolds when Enter is pressed on it."""
+    page.run(f"document.querySelector('{table} > tbody:not([hidden]) .open').focus()")
+    page.keys("\ue007")
+    return page.run(f"return document.querySelector('{table} > tbody:not([hidden]) .more').innerText")
 
-    text = page.run("return document.querySelector('#tests > tbody:not([hidden]) .more').innerText")
+
+def test_the_keyboard_opens_a_row(page):
+    text = opened_by_key(page, "#tests")
     assert "because: the learning rate of the group was 0" in text
     assert "log10 of update / weight per parameter" in text
 
@@ -239,10 +243,7 @@ def test_the_matrix_shows_survivors_and_filters_by_fault_and_verdict(matrix):
 
 
 def test_the_keyboard_opens_a_row_of_the_matrix(matrix):
-    matrix.run("document.querySelector('#matrix > tbody:not([hidden]) .open').focus()")
-    matrix.keys("\ue007")  # Enter
-
-    text = matrix.run("return document.querySelector('#matrix > tbody:not([hidden]) .more').innerText")
+    text = opened_by_key(matrix, "#matrix")
     assert "green with noop-step: optimizer.step() changes no weight" in text
     assert "zero-lr: assert 0" in text
 

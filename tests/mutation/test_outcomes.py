@@ -38,6 +38,20 @@ TRAINS = """
         optimizer.step()
 """
 
+COVERED = {  # a module of which only a mutant runs the last line
+    "there": "def only_when_stuck():\n    return 1\n",
+    "test_it": f"""
+    import torch, there
+    from torch import nn
+
+    def test_it():
+        {TRAINS}
+        if torch.equal(model.weight, before):
+            there.only_when_stuck()
+            assert False
+    """,
+}
+
 
 def run(pytester, *arguments, faults="noop-step"):
     return pytester.runpytest_inprocess(f"--trainstep-mutate={faults}", *arguments)
@@ -156,19 +170,7 @@ def test_warnings_of_mutants_are_not_counted(pytester):
 
 def test_coverage_measures_the_first_pass_only(pytester):
     pytest.importorskip("pytest_cov")
-    pytester.makepyfile(
-        there="def only_when_stuck():\n    return 1\n",
-        test_it=f"""
-    import torch, there
-    from torch import nn
-
-    def test_it():
-        {TRAINS}
-        if torch.equal(model.weight, before):
-            there.only_when_stuck()
-            assert False
-    """,
-    )
+    pytester.makepyfile(**COVERED)
     result = run_elsewhere(pytester, "--cov=there", "--cov-context=test", "--cov-report=term-missing")
     result.assert_outcomes(passed=1)
     assert re.search(r"there\.py +2 +1 +50% +2", result.stdout.str())
@@ -177,17 +179,7 @@ def test_coverage_measures_the_first_pass_only(pytester):
 def test_coverage_of_a_run_under_coverage_is_paused_and_goes_on(pytester):
     pytest.importorskip("coverage")
     pytester.makepyfile(
-        there="def only_when_stuck():\n    return 1\n",
-        test_it=f"""
-    import torch, there
-    from torch import nn
-
-    def test_it():
-        {TRAINS}
-        if torch.equal(model.weight, before):
-            there.only_when_stuck()
-            assert False
-    """,
+        **COVERED,
         conftest="def pytest_sessionfinish():\n    import there\n    assert there.only_when_stuck.__name__\n",
     )
     result = pytester.run(
