@@ -188,10 +188,13 @@ def _whole(read: Callable[[str], int]) -> Callable[[object], int]:
     return lambda value: read(str(value))
 
 
-def _audit(value: object) -> str:
-    if value != "off":
-        raise argparse.ArgumentTypeError(f"audit={value!r} is no excuse; valid is audit='off', with reason='...'")
-    return "off"
+def _off(word: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value != "off":
+            raise argparse.ArgumentTypeError(f"{word}={value!r} is no excuse; valid is {word}='off', with reason='...'")
+        return "off"
+
+    return read
 
 
 def _reason(value: object) -> str:
@@ -205,14 +208,16 @@ MARKER: dict[str, Callable[[Any], Any]] = {
     "frozen": _patterns,
     "only": _patterns,
     "seed": _whole(_seed),
-    "audit": _audit,
+    "audit": _off("audit"),
+    "mutate": _off("mutate"),
     "reason": _reason,
 }
 MARKER_HELP = (
-    "trainstep(*, steps, frozen, only, seed, audit, reason): what the training-step assertions of this test take for granted. "
+    "trainstep(*, steps, frozen, only, seed, audit, mutate, reason): what the training-step assertions of this test take for granted. "
     "steps: how often they run the step; frozen: patterns of parameters that are excused; only: patterns of those "
     "that are judged; seed: seeds the random streams before the test; "
-    "audit='off' with reason='...': the audit finds nothing in it."
+    "audit='off' with reason='...': the audit finds nothing in it; "
+    "mutate='off' with reason='...': no fault is planted into it."
 )
 
 
@@ -228,8 +233,8 @@ def _marker_keywords(node: pytest.Item) -> Iterator[tuple[str, Any]]:
 
 
 def _complete(words: dict[str, Any]) -> dict[str, Any]:
-    if ("audit" in words) != ("reason" in words):
-        raise argparse.ArgumentTypeError("audit='off' and reason='...' are said together")
+    if ("audit" in words or "mutate" in words) != ("reason" in words):
+        raise argparse.ArgumentTypeError("audit='off' or mutate='off' and reason='...' are said together")
     return words
 
 

@@ -87,6 +87,7 @@ class Plantings:
         faults: Those that were planted, in order.
         scored: Those of them that make the score; the others are information.
         tests: The tests that train, by id.
+        left_out: The tests that train and have no second pass because their marker says so, with its reason.
         already_failing: How many tests train and failed, were skipped or are expected to fail without any fault.
         notes: What could not be done, and why.
         seconds: How long the second pass took.
@@ -96,6 +97,7 @@ class Plantings:
     faults: tuple[str, ...] = tuple(FAULTS)
     scored: tuple[str, ...] = SCORED
     tests: list[Planted] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     already_failing: int = 0
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -28,6 +28,8 @@ class Settings(NamedTuple):  # not a dataclass, which every start of pytest woul
     """The first device that was asked for, by name."""
     audit: str | None = None
     """`off`: the marker excuses the test from the audit."""
+    mutate: str | None = None
+    """`off`: the marker leaves the test out of the second pass."""
     reason: str | None = None
     """Why it does."""
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "_recording": {"_diagnose", "_errors", "_settings", "_watch", "assertions"},
     "_report": {"_diagnose", "_heard", "_faults", "_planted"},
     "_audit": {"_diagnose", "_errors", "_heard", "_report", "_settings", "_torch_import", "_watch"},
-    "_mutation": {"_audit", "_faults", "_planted", "_report", "_torch_import", "_watch"},
+    "_mutation": {"_audit", "_faults", "_planted", "_report", "_settings", "_torch_import", "_watch"},
     "plugin": {
         "_audit",
         "_mutation",

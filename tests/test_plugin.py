@@ -450,8 +450,8 @@ def test_a_slip_in_the_ini_file_is_not_hidden_by_an_option(project):
 
 
 MARKS = [
-    ("stepz=3", "unknown keyword 'stepz'; valid are steps, frozen, only, seed, audit, reason"),
-    ("3", "takes keywords only, not (3,); valid are steps, frozen, only, seed, audit, reason"),
+    ("stepz=3", "unknown keyword 'stepz'; valid are steps, frozen, only, seed, audit, mutate, reason"),
+    ("3", "takes keywords only, not (3,); valid are steps, frozen, only, seed, audit, mutate, reason"),
     ("steps=0", "'0' is no number of steps; valid are the whole numbers from 1"),
     ("steps=True", "'True' is no number of steps; *"),
     ("seed='x'", f"'x' is no seed; {SEEDS}"),
@@ -487,7 +487,7 @@ def test_a_wrong_marker_stops_a_distributed_run_too(project):
 
     assert result.ret != 0
     result.stdout.fnmatch_lines(
-        ["*marker trainstep: unknown keyword 'stepz'; valid are steps, frozen, only, seed, audit, reason*"]
+        ["*marker trainstep: unknown keyword 'stepz'; valid are steps, frozen, only, seed, audit, mutate, reason*"]
     )
 
 
@@ -496,7 +496,7 @@ def test_the_marker_is_known_to_strict_suites(project):
 
     run(project, source, "--strict-markers", passed=1)
     project.runpytest_inprocess("--markers").stdout.fnmatch_lines(
-        ["@pytest.mark.trainstep([*], steps, frozen, only, seed, audit, reason): *"]
+        ["@pytest.mark.trainstep([*], steps, frozen, only, seed, audit, mutate, reason): *"]
     )
 
 

@@ -12,6 +12,7 @@ from .because import plural
 from .finding import Finding, Reason
 
 BLIND = "blind-test"
+ON_PURPOSE = 'mark a test that need not notice: @pytest.mark.trainstep(mutate="off", reason="...")'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ class Ledger:
         known = {test.id: test for test in self.all.tests}
         known.update({test.id: test for test in found.tests})
         self.all.tests = [known[name] for name in sorted(known)]
+        self.all.left_out = dict(sorted({**self.all.left_out, **found.left_out}.items()))
         self.all.already_failing += found.already_failing
         self.all.seconds = max(self.all.seconds, found.seconds)
         for note in found.notes:

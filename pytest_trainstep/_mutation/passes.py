@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_trainstep import _torch_import
+from pytest_trainstep import _settings, _torch_import
 from pytest_trainstep._audit.guard import Notes
 from pytest_trainstep._planted import Plantings
 
@@ -48,6 +48,8 @@ class Candidate:
     steps: int = 0
     passed: bool = True
     called: bool = False
+    left_out: str | None = None
+    """Why no fault is to be planted, from its marker."""
 
     @property
     def trains(self) -> bool:
@@ -134,8 +136,10 @@ class Passes:
             return
         if not (ran.passed and ran.called):
             self.found.already_failing += 1
-            return
-        self._keep(ran)
+        elif ran.left_out is not None:
+            self.found.left_out[ran.item.nodeid] = ran.left_out
+        else:
+            self._keep(ran)
 
     def _keep(self, ran: Candidate) -> None:
         from pytest_trainstep._watch.tally import living, within_budget
@@ -155,6 +159,8 @@ class Passes:
             return
         if report.when == "setup":
             ran.passed, ran.called = True, False  # another attempt
+            if _settings.current().mutate == "off":
+                ran.left_out = _settings.current().reason
         ran.passed = ran.passed and report.passed and not hasattr(report, "wasxfail")
         ran.called = ran.called or report.when == "call"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_trainstep._diagnose.because import plural
-from pytest_trainstep._diagnose.planting import Advice, advice
+from pytest_trainstep._diagnose.planting import ON_PURPOSE, Advice, advice
 from pytest_trainstep._faults import FAULTS
 from pytest_trainstep._planted import KILLED, NOT_APPLICABLE, NOT_REPEATABLE, SURVIVED, Planted, Plantings
 
@@ -28,9 +28,16 @@ def lines(found: Plantings, *, verbose: int) -> list[str]:
     if len(entries) > len(shown):
         left = sum(len(names) for names, _ in entries[_SHOWN:])
         result += [f"... and {plural(left, 'more test')} (-v shows all)", ""]
+    if entries:
+        result += [f"on purpose? {ON_PURPOSE}", ""]
     if found.tests:
         result += [*table(found), ""]
-    result += [*_unrepeatable(found, verbose), *(f"note: {note}" for note in found.notes), headline(found)]
+    result += [
+        *_left_out(found, verbose),
+        *_unrepeatable(found, verbose),
+        *(f"note: {note}" for note in found.notes),
+        headline(found),
+    ]
     if not found.enough:
         result.append(f"FAIL: --trainstep-mutate-fail-under={found.fail_under:g} is not reached")
     return [ascii_only(line) for line in result]
@@ -38,6 +45,8 @@ def lines(found: Plantings, *, verbose: int) -> list[str]:
 
 def headline(found: Plantings) -> str:
     """One sentence with the score."""
+    if not found.tests and found.left_out:
+        return f"Every test that passed and trained is left out by its marker.{_already_failing(found)}"
     if not found.tests:
         return f"No test that passed has trained: nothing to plant a fault into.{_already_failing(found)}"
     trained = f"{plural(len(found.tests), 'test')} trained"
@@ -93,6 +102,12 @@ def table(found: Plantings) -> list[str]:
     ]
 
 
+def _left_out(found: Plantings, verbose: int) -> list[str]:
+    if verbose > 0:
+        return [f"left out: {name} ({reason})" for name, reason in found.left_out.items()]
+    return [f"left out: {plural(len(found.left_out), 'test')} by the marker (-v shows all)"] if found.left_out else []
+
+
 def _unrepeatable(found: Plantings, verbose: int) -> Iterator[str]:
     tests = [test for test in found.tests if any(cell.verdict == NOT_REPEATABLE for cell in test.cells.values())]
     for test in tests if verbose > 0 else tests[:3]:
@@ -111,6 +126,7 @@ def data(found: Plantings) -> dict[str, Any]:
         "fail_under": found.fail_under,
         "duration": round(found.seconds, 3),
         "already_failing": found.already_failing,
+        "left_out": found.left_out,
         "notes": found.notes,
         "totals": {fault: {verdict: found.count(verdict, [fault]) for verdict in VERDICTS} for fault in found.faults},
         "tests": [
@@ -133,14 +149,19 @@ def markdown(found: Plantings) -> Iterator[str]:
             counts = (str(found.count(verdict, [fault])) for verdict in VERDICTS)
             yield f"| {mark}{fault}{mark} | {' | '.join(counts)} |\n"
         yield "\nIn bold: the faults that make the score.\n"
-    survivors = found.survivors
-    if survivors:
-        yield "\n| test | stays green with | fix |\n|---|---|---|\n"
-    for test in survivors:
+    yield from _markdown_survivors(found)
+    yield from (f"\nLeft out: `{cell(name)}` ({cell(reason)})\n" for name, reason in found.left_out.items())
+    yield from (f"\nNote: {cell(note)}\n" for note in found.notes)
+
+
+def _markdown_survivors(found: Plantings) -> Iterator[str]:
+    if not found.survivors:
+        return
+    yield "\n| test | stays green with | fix |\n|---|---|---|\n"
+    for test in found.survivors:
         for one in advice(test, found.faults):
             yield f"| `{cell(test.id)}` | {', '.join(one.faults)} | {cell(one.add)} |\n"
-    for note in found.notes:
-        yield f"\nNote: {cell(note)}\n"
+    yield f"\nOn purpose? {cell(ON_PURPOSE)}\n"
 
 
 def html(found: Plantings) -> str:
@@ -148,6 +169,8 @@ def html(found: Plantings) -> str:
     section = templates.template("mutation.html", zip=zip).render(
         headline=headline(found),
         notes=found.notes,
+        left_out=found.left_out,
+        on_purpose=ON_PURPOSE if found.survivors else "",
         faults={fault: FAULTS[fault] for fault in found.faults},
         scored=found.scored,
         verdicts=VERDICTS,

@@ -174,7 +174,11 @@ def test_fine(): train()
 
 
 @pytest.mark.parametrize(
-    "words", ["audit='off'", "reason='why'", "audit='on', reason='why'", "audit='off', reason=' '"]
+    "words",
+    [
+        *("audit='off'", "reason='why'", "audit='on', reason='why'", "audit='off', reason=' '"),
+        *("mutate='off'", "mutate='noop-step', reason='why'"),
+    ],
 )
 def test_half_an_excuse_is_a_usage_error(project, words):
     project.makepyfile(f"import pytest\n@pytest.mark.trainstep({words})\ndef test_it(): ...")

@@ -80,6 +80,20 @@ def test_a_survivor_is_told_with_what_to_add(pytester):
     result.stdout.no_fnmatch_line("*test_sharp*")
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["serial", "xdist"])
+def test_a_test_that_its_marker_leaves_out_is_not_run_again(pytester, workers):
+    marked = '@pytest.mark.trainstep(mutate="off", reason="about a file")\n    def test_blind'
+    pytester.makepyfile(test_it=SUITE.replace("def test_blind", marked))
+    result = pytester.runpytest_subprocess("--trainstep-mutate=noop-step", "-v", "-p", "no:cacheprovider", *workers)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "left out: test_it.py::test_blind (about a file)",
+            "1 test trained and noticed 1 of 1 scored fault: 100 %.",
+        ]
+    )
+
+
 @pytest.mark.parametrize(("percent", "status"), [("50", pytest.ExitCode.OK), ("50.1", pytest.ExitCode.TESTS_FAILED)])
 def test_the_score_decides_the_exit_status_where_that_was_asked(pytester, percent, status):
     pytester.makepyfile(test_it=SUITE)

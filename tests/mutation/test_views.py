@@ -35,6 +35,8 @@ def test_the_terminal_shows_survivors_of_scored_faults_and_every_count(found):
         "  green with noop-step, zero-lr: optimizer.step() changes no weight; the learning rate is 0 at every step",
         "  fix: at test_a.py:5, add assert_weights_update(net, lambda: fit(net))",
         "",
+        'on purpose? mark a test that need not notice: @pytest.mark.trainstep(mutate="off", reason="...")',
+        "",
         "fault               killed  survived  not applicable  not repeatable",
         "noop-step                1         1               0               1",
         "zero-lr                  1         1               0               1",
@@ -45,6 +47,23 @@ def test_the_terminal_shows_survivors_of_scored_faults_and_every_count(found):
         "not repeatable: test_a.py::test_flaky[<b>|1] (assert 1 == 2)",
         "3 tests trained and noticed 2 of 4 scored faults: 50 %. 2 more tests trained and did not pass without any fault.",
     ]
+
+
+def test_what_the_marker_leaves_out_is_told_everywhere_with_its_reason(found):
+    found.left_out = {"test_b.py::test_file": "it is about the file"}
+
+    assert "left out: 1 test by the marker (-v shows all)" in mutation.lines(found, verbose=0)
+    assert "left out: test_b.py::test_file (it is about the file)" in mutation.lines(found, verbose=1)
+    assert "Left out: `test_b.py::test_file` (it is about the file)" in "".join(mutation.markdown(found))
+    assert "<code>test_b.py::test_file</code>: it is about the file" in mutation.html(found)
+    assert mutation.data(found)["left_out"] == {"test_b.py::test_file": "it is about the file"}
+    assert Plantings.loads(found.dumps()) == found
+
+
+def test_a_suite_that_is_left_out_as_a_whole_has_trained(found):
+    found.tests, found.left_out = [], {"test_b.py::test_file": "it is about the file"}
+
+    assert mutation.headline(found).startswith("Every test that passed and trained is left out by its marker.")
 
 
 def test_more_is_told_to_those_who_ask(found):
