@@ -1,4 +1,4 @@
-"""One thread: the models here are tiny, and threads that wait for each other are all their time."""
+"""One thread: the models here are tiny, and threads that wait for each other are all their time. And training trains."""
 
 import pytest
 
@@ -8,3 +8,39 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def training_trains(request):
+    """Fail a test in which optimizers step and no step changes a weight.
+
+    Most tests here are about something else (a message, a file, a random stream) and would stay green; with this, a
+    torch or a test whose steps do nothing is noticed by each of them. Where no weight is to change, the marker `still`
+    says so, and has to be right as well.
+    """
+    from torch.optim import optimizer as optim
+
+    kept, moved = {}, []
+
+    def before(optimizer, args, kwargs):
+        kept[id(optimizer)] = [
+            (weight, weight.detach().clone()) for group in optimizer.param_groups for weight in group["params"]
+        ]
+
+    def after(optimizer, args, kwargs):
+        pairs = kept.pop(id(optimizer), ())
+        if not any(moved):
+            moved.append(any(not same(weight, value) for weight, value in pairs))
+
+    removable = [optim.register_optimizer_step_pre_hook(before), optim.register_optimizer_step_post_hook(after)]
+    yield
+    for handle in removable:
+        handle.remove()
+    if moved and "still" in request.keywords:
+        assert not any(moved), "marked `still`, and a step changed a weight"
+    elif moved:
+        assert any(moved), "no step changed a weight; if that is the point of this test, mark it `still`"
+
+
+def same(weight, value):
+    return weight.shape == value.shape and bool((weight.detach() == value).all())

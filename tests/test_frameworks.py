@@ -216,7 +216,9 @@ def test_ignite(faulty):
 # Skorch.
 
 
-@pytest.mark.parametrize("lr", [0.1, 0.0], ids=["healthy", "faulty"])
+@pytest.mark.parametrize(
+    "lr", [pytest.param(0.1, id="healthy"), pytest.param(0.0, id="faulty", marks=pytest.mark.still)]
+)
 def test_skorch(lr):
     skorch = pytest.importorskip("skorch")
     net = skorch.NeuralNetRegressor(Body, lr=lr, max_epochs=1, batch_size=4, train_split=None, verbose=0)

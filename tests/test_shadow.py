@@ -168,6 +168,7 @@ def test_an_optimizer_that_writes_nothing_is_told_from_rounding():
     assert (asking.kind, asking.closure_helps) == ("writes-nothing", True)
 
 
+@pytest.mark.still
 def test_hooks_of_the_user_do_not_run_in_a_replay():
     parameters, optimizer = prepared("adam", torch.bfloat16, lr=1e-9, steps=1)
     calls = []

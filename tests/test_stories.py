@@ -59,6 +59,7 @@ def test_accumulated_gradients_are_fresh_and_their_window_is_counted():
     assert (step.fresh, step.window) == (4, 3)
 
 
+@pytest.mark.still
 @pytest.mark.parametrize(
     ("clear", "story"),
     [
@@ -83,6 +84,7 @@ def test_what_happens_to_a_gradient_before_the_step_is_told_apart(clear, story):
     assert watched.record.parameters["2.weight"].gradient == story
 
 
+@pytest.mark.still
 def test_a_zero_gradient_after_cleared_ones_is_zero_and_not_zeroed():
     model = net()
     optimizer = sgd(model)

@@ -116,6 +116,7 @@ def test_a_function_that_returns_no_gradient_for_its_weight_is_not_called_a_cut(
         assert_weights_update(model, step)
 
 
+@pytest.mark.still
 def test_without_backward_the_returned_loss_is_looked_at():
     finding, evidence = evidence_of(lambda h, _: h, backward=False)
 
@@ -151,6 +152,7 @@ def test_an_operation_whose_derivative_is_zero_is_named(name):
     assert "test_trace.py:" in evidence["encoder.weight"].flat_at
 
 
+@pytest.mark.still
 @pytest.mark.parametrize(
     ("clear", "by"),
     [
@@ -208,6 +210,7 @@ def test_a_trace_that_grows_too_large_gives_up_quietly(monkeypatch):
     assert caught.value.finding.causes == ("no-step",)
 
 
+@pytest.mark.still
 def test_a_fault_of_the_trace_does_not_reach_the_step(monkeypatch):
     from pytest_trainstep._watch import trace
 

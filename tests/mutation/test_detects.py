@@ -138,6 +138,7 @@ def test_a_failure_without_any_fault_is_the_tests_own():
         assert_detects(fails)
 
 
+@pytest.mark.still
 def test_a_test_that_does_not_repeat_is_a_usage_error():
     calls = []
 
@@ -151,6 +152,7 @@ def test_a_test_that_does_not_repeat_is_a_usage_error():
         assert_detects(passes_once)
 
 
+@pytest.mark.still
 def test_a_test_without_an_effective_step_is_a_usage_error():
     def warms_up():
         model, _ = made()

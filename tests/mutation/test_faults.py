@@ -69,6 +69,7 @@ def test_torch_is_as_it_was_afterwards(model, fault):
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), twin.parameters(), strict=True))
 
 
+@pytest.mark.still
 def test_a_zero_lr_is_read_as_before_outside_of_the_step(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
@@ -79,6 +80,7 @@ def test_a_zero_lr_is_read_as_before_outside_of_the_step(model):
         assert optimizer.param_groups[0]["lr"] == 0.05
 
 
+@pytest.mark.still
 def test_a_step_that_raises_leaves_the_lr_for_the_next(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -92,6 +94,7 @@ def test_a_step_that_raises_leaves_the_lr_for_the_next(model):
         assert optimizer.param_groups[0]["lr"] == 0.1
 
 
+@pytest.mark.still
 def test_a_learning_rate_of_zero_is_no_place_for_a_fault(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     for fault in ("noop-step", "zero-lr"):
@@ -121,6 +124,7 @@ def test_a_single_parameter_is_never_left_out():
     assert weight[0] != 1
 
 
+@pytest.mark.still
 def test_stale_gradients_add_up_whoever_clears_them(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     with faults.planted("stale-gradients") as planted:
@@ -165,7 +169,7 @@ def test_a_flipped_gradient_reaches_optimizers_that_call_a_closure(model, by_nam
     assert losses[-1] > losses[0]
 
 
-@pytest.mark.parametrize("fault", ["noop-step", "zero-lr"])
+@pytest.mark.parametrize("fault", ["noop-step", pytest.param("zero-lr", marks=pytest.mark.still)])
 def test_closures_are_called_and_weights_stay(model, fault):
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
     before, calls = weights(model), []

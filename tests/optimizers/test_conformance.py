@@ -127,6 +127,7 @@ def test_later_first_moves_are_a_matter_of_within():
     assert check_optimizer(Late, only=["updates"], within=30)["updates"].text == "moved first in step 26"
 
 
+@pytest.mark.still
 def test_a_failure_that_another_explains_is_not_judged():
     class Nothing(SGD):
         def step(self, closure=None):

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+STILL = True
+
 model = nn.Linear(3, 1)
 optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
 x, y = torch.randn(8, 3), torch.randn(8, 1)

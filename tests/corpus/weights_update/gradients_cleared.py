@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+STILL = True
+
 model = nn.Linear(3, 1)
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
 x, norms = torch.randn(8, 3), []

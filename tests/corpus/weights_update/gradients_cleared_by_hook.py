@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+STILL = True
+
 model = nn.Linear(3, 1)
 for parameter in model.parameters():
     parameter.register_hook(lambda grad: torch.where(grad.isfinite(), 0.0, grad))  # guilty: gradients-cleared

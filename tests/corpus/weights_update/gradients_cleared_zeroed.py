@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+STILL = True
 STEPS = 2
 
 model = nn.Linear(3, 1)

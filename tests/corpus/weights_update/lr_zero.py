@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+STILL = True
+
 model = nn.Linear(3, 1)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
 for group in optimizer.param_groups:

@@ -5,6 +5,8 @@ import contextlib
 import torch
 from torch import nn
 
+STILL = True
+
 model = nn.Linear(3, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 x = torch.randn(4, 3)

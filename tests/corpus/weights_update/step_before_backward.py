@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+STILL = True
 STEPS = 3
 
 model = nn.Linear(3, 2)

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+STILL = True
+
 
 class Flat(torch.optim.Optimizer):
     def __init__(self, params, lr):

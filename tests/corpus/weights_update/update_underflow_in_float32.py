@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+STILL = True
+
 
 class Clock(nn.Module):
     def __init__(self):

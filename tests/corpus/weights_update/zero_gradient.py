@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+STILL = True
+
 
 class Gated(nn.Module):
     def __init__(self):

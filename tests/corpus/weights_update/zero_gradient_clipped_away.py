@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+STILL = True
 MAX_NORM = 0.0
 
 model = nn.Linear(3, 1)
