@@ -22,7 +22,7 @@ class Group:
         updated: One of its elements moved in a step; None when no step could be looked at.
         lr: Smallest and largest learning rate at its steps; None where it has none.
         stands: How the gradients of its tensors stood at the no-op steps that were looked at, counted:
-            none, cleared, zero, non-finite, frozen, usable.
+            none, cleared, zero, scaled-to-zero, non-finite, frozen, usable.
         wrote: What a float64 replay says about a no-op step with usable gradients:
             underflow, would-move, writes-nothing, unknown, or empty.
         stuck: Names of some of the tensors.

@@ -208,6 +208,17 @@ def _early(group: Group, heard: Heard) -> Because | None:
     )
 
 
+def _scaled_to_zero(group: Group, heard: Heard) -> Because | None:
+    # scaled gradients that were all positive look as if they had been cleared
+    if "scaled-to-zero" not in group.stands or not _most(group, "zero", "scaled-to-zero", "cleared"):
+        return None
+    return Because(
+        f"its gradients were multiplied by 0 before {heard.name}.step(){at(heard.stepped_at)} (clipping to a norm of 0"
+        " does that).",
+        "clip to a norm above 0, or do not clip at all.",
+    )
+
+
 def _cleared(group: Group, heard: Heard) -> Because | None:
     if not _most(group, "cleared"):
         return None
@@ -315,6 +326,7 @@ _RULES: tuple[tuple[str, Callable[[Group, Heard], Because | None]], ...] = (
     ("step-before-backward", _early),
     ("no-backward", _no_backward),
     ("stale-optimizer", _orphaned),
+    ("zero-gradient", _scaled_to_zero),
     ("gradients-cleared", _cleared),
     ("detached", _detached),
     ("zero-gradient", _zero),

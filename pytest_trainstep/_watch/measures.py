@@ -188,6 +188,14 @@ def largest(tensors: Sequence[torch.Tensor]) -> list[float]:
     return result
 
 
+def signs_left(gradient: torch.Tensor) -> bool:
+    """Tell whether a gradient of zeros was scaled by 0, which leaves signs behind (-0.0); writing zeros does not."""
+    if gradient.layout is not torch.strided:
+        return False
+    values = torch.view_as_real(gradient.detach()) if gradient.dtype.is_complex else gradient.detach()
+    return bool(torch.signbit(values).any())
+
+
 def _gradient_values(tensor: torch.Tensor) -> torch.Tensor | None:
     if without_values(tensor):
         return None

@@ -149,9 +149,7 @@ class Stepping:
         arrived, newest = self.session.arrived[index], self.session.ledger.newest(index)
         if not arrived or newest not in (arrived, 0) or grad is None or grad.layout is not torch.strided:
             return "zero"
-        # scaling by 0 leaves the signs behind (-0.0); writing zeros does not
-        signs = torch.view_as_real(grad) if grad.dtype.is_complex else grad
-        return "scaled-to-zero" if bool(torch.signbit(signs).any()) else "zeroed"
+        return "scaled-to-zero" if measures.signs_left(grad) else "zeroed"
 
     def after_step(self, optimizer: Any) -> None:
         """See `taps.Watcher`."""

@@ -50,7 +50,8 @@ def _stand(group: Group, tensor: Any, *, reached: bool, alive: bool, rewritten: 
         return "non-finite"
     if largest or (rewritten and (alive or not reached)):
         return "usable"
-    return "cleared" if alive and reached else "zero"
+    lost = "scaled-to-zero" if measures.signs_left(grad) else "cleared"
+    return lost if alive and reached else "zero"
 
 
 def _replay(group: Group, tensors: list[Any], optimizer: Any) -> None:

@@ -443,6 +443,23 @@ def test_it(wrap):
 
 
 @pytest.mark.still
+@pytest.mark.parametrize("norm", ["foreach=True", "foreach=False"])
+def test_gradients_clipped_away_are_not_called_cleared(project, norm):
+    source = f"""
+def test_it():
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(-torch.ones(3, 2)).sum().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.0, {norm})
+    optimizer.step()
+"""
+    result, tests, _ = run(project, source, passed=1)
+
+    assert causes(tests["test_it"]) == ["zero-gradient"]
+    result.stdout.fnmatch_lines(["*its gradients were multiplied by 0 before SGD.step() at test_it.py:*"])
+
+
+@pytest.mark.still
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_gradient_that_the_step_itself_zeroes_is_not_called_zero(project, by_hand):
     source = f"""

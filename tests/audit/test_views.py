@@ -33,6 +33,7 @@ RULES = [
     ("gradients-cleared", {"stands": {"cleared": 2}}, {}),
     ("detached", {"stands": {"none": 2}}, {}),
     ("zero-gradient", {"stands": {"zero": 2}}, {}),
+    ("zero-gradient", {"stands": {"scaled-to-zero": 1, "cleared": 3}}, {}),
     ("lr-zero", {"stands": {"usable": 2}, "lr": (0.0, 0.0), "lr_zero": 3}, {}),
     ("update-underflow", {"stands": {"usable": 2}, "wrote": "underflow"}, {}),
     ("closure-not-passed", {"stands": {"usable": 2}, "wrote": "writes-nothing", "closure_helps": True}, {}),
@@ -41,7 +42,11 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize(("cause", "group", "heard"), RULES, ids=[cause for cause, _, _ in RULES])
+@pytest.mark.parametrize(
+    ("cause", "group", "heard"),
+    RULES,
+    ids=[f"{cause}-{'-'.join(group.get('stands', ()))}" for cause, group, _ in RULES],
+)
 def test_a_stuck_optimizer_is_explained(cause, group, heard):
     assert judged(group, **heard) == [cause]
 
