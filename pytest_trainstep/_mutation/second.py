@@ -80,6 +80,8 @@ class _Trial:
             return Cell(verdict=NOT_REPEATABLE, how=f"it failed, and the fault had changed nothing: {outcome.how}")
         if outcome.green and not self._updates:
             return Cell(verdict=NOT_APPLICABLE, how="no step of this test changes a weight, with or without a fault")
+        if outcome.green and planted.resisted:
+            return Cell(verdict=NOT_APPLICABLE, how="weights changed in spite of it")
         return Cell(verdict=SURVIVED if outcome.green else KILLED, how=outcome.how)
 
     def _look(self, optimizer: Any) -> None:  # noqa: ANN401 (an optimizer, or what says it is one)

@@ -22,10 +22,16 @@ _Undo = Callable[[], object]
 
 
 class Fault:
-    """One fault. `applied` counts how often it made a difference: where that stays 0, it was never there."""
+    """One fault.
+
+    Attributes:
+        applied: How often it made a difference: where that stays 0, it was never there.
+        resisted: Weights changed all the same in a step in which it was to prevent that.
+    """
 
     def __init__(self) -> None:
         self.applied = 0
+        self.resisted = False
 
     def plant(self) -> Iterator[_Undo]:
         """Attach to torch, yielding how to undo each piece."""
@@ -109,14 +115,16 @@ class ZeroLr(Fault):
             zero = torch.zeros_like(rate) if isinstance(rate, torch.Tensor) else 0.0
             group["lr"] = zero
             self._put.append((optimizer, group, rate, zero))
-            if not self.applied:  # a closure brings the gradient later
-                self._kept += [(tensor, tensor.detach().clone()) for tensor in group["params"] if readable(tensor)]
+            # whether there is a gradient is asked after the step: a closure brings it later
+            self._kept += [(tensor, tensor.detach().clone()) for tensor in group["params"] if readable(tensor)]
 
     def after_step(self, optimizer: Any) -> None:
-        # an optimizer that reads its step size elsewhere (Rprop does after the first step) has not been stopped
-        if self._kept and not self.applied:
-            meant = any(nonzero(gradient(tensor)) for tensor, _ in self._kept)
-            self.applied += meant and not any(differ(tensor, before) for tensor, before in self._kept)
+        # an optimizer that reads its step size elsewhere (Rprop does after the first step) has not been stopped,
+        # nor one with a gradient that is not finite: 0 times infinity is NaN
+        if any(differ(tensor, before) for tensor, before in self._kept):
+            self.resisted = True
+        elif not self.applied:
+            self.applied += any(nonzero(gradient(tensor)) for tensor, _ in self._kept)
         self._kept = []
         self._back(optimizer)
 

@@ -125,7 +125,7 @@ class _Trial:
                 how = ""
             except _FAILURES as error:
                 how = f"{type(error).__name__}: {error}"
-        if planted.applied:
+        if planted.applied and (how or not planted.resisted):
             return Cell(verdict=KILLED if how else SURVIVED, how=how)
         if how:
             raise TrainStepUsageError(

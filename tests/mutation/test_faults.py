@@ -1,6 +1,7 @@
 """Each fault does what it says, counts when it makes a difference, and leaves torch as it was."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -167,6 +168,17 @@ def test_a_flipped_gradient_reaches_optimizers_that_call_a_closure(model, by_nam
         assert (optimizer.step(closure=closure) if by_name else optimizer.step(closure)) == losses[0]
     assert planted.applied
     assert losses[-1] > losses[0]
+
+
+def test_a_gradient_that_is_not_finite_resists_a_learning_rate_of_zero(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with faults.planted("zero-lr") as planted:
+        loss_of(model).backward()
+        optimizer.step()
+        assert (planted.applied, planted.resisted) == (1, False)
+        (loss_of(model) * math.inf).backward()
+        optimizer.step()
+        assert (planted.applied, planted.resisted) == (1, True)
 
 
 @pytest.mark.parametrize("fault", ["noop-step", pytest.param("zero-lr", marks=pytest.mark.still)])
