@@ -20,7 +20,7 @@ def training_trains(request):
     """
     from torch.optim import optimizer as optim
 
-    kept, moved = {}, []
+    kept, moved = {}, set()
 
     def before(optimizer, args, kwargs):
         kept[id(optimizer)] = [
@@ -29,18 +29,26 @@ def training_trains(request):
 
     def after(optimizer, args, kwargs):
         pairs = kept.pop(id(optimizer), ())
-        if not any(moved):
-            moved.append(any(not same(weight, value) for weight, value in pairs))
+        if True not in moved:
+            moved.add(any(not same(weight, value) for weight, value in pairs))
 
     removable = [optim.register_optimizer_step_pre_hook(before), optim.register_optimizer_step_post_hook(after)]
     yield
     for handle in removable:
         handle.remove()
     if moved and "still" in request.keywords:
-        assert not any(moved), "marked `still`, and a step changed a weight"
+        assert True not in moved, "marked `still`, and a step changed a weight"
     elif moved:
-        assert any(moved), "no step changed a weight; if that is the point of this test, mark it `still`"
+        assert True in moved, "no step changed a weight; if that is the point of this test, mark it `still`"
 
 
 def same(weight, value):
     return weight.shape == value.shape and bool((weight.detach() == value).all())
+
+
+@pytest.fixture
+def nobody_else_listens(request):
+    """What torch looks like when nobody listens cannot be told while the plugin itself watches these tests."""
+    listening = ("trainstep-listener", "trainstep-mutation")
+    if any(request.config.pluginmanager.has_plugin(name) for name in listening):
+        pytest.skip("the audit, or the planting of faults, is attached to torch")

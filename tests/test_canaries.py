@@ -132,6 +132,7 @@ def test_a_scaler_tells_what_it_found():
 # The fallbacks.
 
 
+@pytest.mark.usefixtures("nobody_else_listens")
 def test_without_the_engines_name_the_public_functions_are_heard(monkeypatch):
     monkeypatch.delattr(torch.autograd.graph, "_engine_run_backward")
     originals = torch.Tensor.backward, torch.autograd.backward

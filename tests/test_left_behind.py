@@ -66,6 +66,7 @@ def traces(model, optimizer):
     return modules, parameters, sorted(vars(optimizer)), optimizer.step.__func__
 
 
+@pytest.mark.usefixtures("nobody_else_listens")
 def test_a_watch_leaves_every_place_as_it_was():
     model = net()
     optimizer, step = trained(model)
@@ -99,6 +100,7 @@ def test_failed_claims_leave_every_place_as_it_was():
     assert not any(one._forward_pre_hooks or one._forward_hooks for one in model.modules())
 
 
+@pytest.mark.usefixtures("nobody_else_listens")
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), StopIteration(), GeneratorExit()], ids=repr)
 def test_an_exception_of_the_body_passes_unchanged_and_everything_is_detached(error):
     model = net()
@@ -161,6 +163,7 @@ def test_patches_of_others_are_left_alone(monkeypatch):
         torch.amp.GradScaler.step = ours.__wrapped__
 
 
+@pytest.mark.usefixtures("nobody_else_listens")
 def test_tensors_can_be_swapped_inside_and_after():
     model = net()
     _, step = trained(model)
@@ -218,6 +221,7 @@ def test_a_record_and_a_finding_keep_no_tensor_alive():
     assert "not-in-optimizer" in str(finding)
 
 
+@pytest.mark.usefixtures("nobody_else_listens")
 def test_copies_and_files_made_inside_carry_nothing_of_ours():
     model = net()
     optimizer, step = trained(model)
