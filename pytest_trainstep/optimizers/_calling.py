@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +15,7 @@ from ._tensors import World, all_same, apart, copies, same
 from ._verdicts import ViolationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ._case import Case
     from ._trial import Trial
@@ -161,18 +163,37 @@ def fused_agrees(case: Case, world: World) -> str | None:
 
 def compiles(case: Case, world: World) -> str | None:
     """A compiled step moves parameters as the plain one does."""
-    torch.compiler.reset()
     plain, compiled = case.trial(world), case.trial(world)
-    step: Callable[..., object] = torch.compile(compiled.optimizer.step, backend="eager")
-    for _ in range(case.patience):
-        plain.step()
-        arguments = compiled.prepare()
-        step(*arguments)
+    with _quiet_compiler():
+        step: Callable[..., object] = torch.compile(compiled.optimizer.step, backend="eager")
+        for _ in range(case.patience):
+            plain.step()
+            arguments = compiled.prepare()
+            step(*arguments)
     for place, at in enumerate(plain.start):
         distance = apart(at, plain.params[place], compiled.params[place])
         if not distance <= _TOLERANCE:
             raise ViolationError(f"parameter {place} moves otherwise under torch.compile, by {distance:.1%}")
     return None
+
+
+@contextmanager
+def _quiet_compiler() -> Iterator[None]:
+    """Forget what was compiled before, and keep the compiler's records of what it skipped to ourselves."""
+    torch.compiler.reset()  # brings the compiler in, and with it the handlers
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "torch"]
+    handlers = {handler for name in names for handler in logging.getLogger(name).handlers}
+
+    def kept(record: logging.LogRecord) -> bool:
+        return record.name.partition(".")[0] != "torch"
+
+    for handler in handlers:
+        handler.addFilter(kept)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(kept)
 
 
 def _lacks(switch: str) -> Any:

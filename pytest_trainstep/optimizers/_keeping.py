@@ -157,20 +157,40 @@ def added_group(case: Case, world: World) -> str | None:
         own["lr"] = case.lr * _CHANGED_BY
     trial.optimizer.add_param_group({"params": [added], **own})
     trial.params.append(added)
-    _check_group(trial, own)
+    _check_lr(trial, own)
+    _moves_on(case, trial)
+    _check_defaults(case, trial, own)
+    return None
+
+
+def _moves_on(case: Case, trial: Trial) -> None:
     try:
         moves(trial, case.patience)
     except ViolationError:
         # what a projection holds at its bound must go the other way
         moves(trial, case.patience, lambda step, place, param: -trial.ordinary(step, place, param))
-    return None
 
 
-def _check_group(trial: Trial, own: dict[str, float]) -> None:
+def _check_defaults(case: Case, trial: Trial, own: dict[str, float]) -> None:
+    """Compare with the same group given to the constructor: a wrapper has defaults that no group ever had."""
+    found = trial.optimizer.param_groups
+    defaults = set(getattr(trial.optimizer, "defaults", ())) - set(found[-1])
+    if len(found) == 1 or not defaults:
+        return
+    old, new = [
+        {"params": [one.requires_grad_() for one in copies(of)]} for of in (trial.params[:-1], trial.params[-1:])
+    ]
+    groups: list[dict[str, Any]] = [old, {**new, **own}]
+    twin = case.subject.build(groups)
+    lacking = sorted(str(key) for key in defaults & set(twin.param_groups[-1]))
+    if lacking:
+        raise ViolationError(
+            f"the added group has no {', '.join(lacking)}, as it has when it is given to the constructor"
+        )
+
+
+def _check_lr(trial: Trial, own: dict[str, float]) -> None:
     groups = trial.optimizer.param_groups
-    lacking = sorted(set(getattr(trial.optimizer, "defaults", ())) - set(groups[-1]))
-    if len(groups) > 1 and lacking:
-        raise ViolationError(f"the added group has no {', '.join(map(str, lacking))}")
     if len(groups) > 1 and own and lr_of(trial.optimizer, -1) != own["lr"]:
         raise ViolationError(f"a group was added with lr {own['lr']:g} and has {lr_of(trial.optimizer, -1)}")
 

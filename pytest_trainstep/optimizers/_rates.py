@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ._property import ONE, Property
 from ._subject import lr_of
-from ._tensors import World, all_same, apart, copies, farthest, same
+from ._tensors import World, all_same, apart, copies, farthest, finite, same
 from ._verdicts import ViolationError, words_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from ._trial import Trial
 
 _CHANGED_BY = (3.0, 1 / 3, 1e-3, 1e-6)  # lr may be a limit, which only binds when it is small
+_RAISED_BY = (30.0, 1e3)  # or its steps may be no shorter than some length, which lr must exceed
+# Two factors: too small to matter, and large enough; the default may lie below the floor, or barely above.
+_FLOORS = ((1e-2, 1.0), (1e-3, 1.0), (1.0, 30.0), (0.1, 30.0), (1e-2, 30.0))
+_SHOWN = 1e-5  # as a part of a value: a difference that float32 shows
 _TOLERANCE = 0.1
 
 
@@ -32,6 +37,8 @@ def zero_lr(case: Case, world: World) -> str | None:
             return f"with lr 0 its own step sizes start smaller: {_far(trial, before, moved):.1e} in step {step}"
         if moved and not _projects(case, world):
             far = _far(trial, before, moved)
+            if (floor := _floor(case, world)) is not None:
+                return f"its steps have a shortest length: {far:.1e} at lr 0, and the same at lr {floor:g}"
             raise ViolationError(
                 f"with lr 0, {len(moved)} of {len(before)} parameters moved by {far:.1e} in step {step}"
             )
@@ -60,6 +67,28 @@ def _projects(case: Case, world: World) -> bool:
     return all(torch.allclose(one, other, rtol=1e-5, atol=1e-7) for one, other in zip(*ends, strict=True))
 
 
+def _floor(case: Case, world: World) -> float | None:
+    """Return a small lr at which it takes the very steps of lr 0, but not those of its default lr, if there is one.
+
+    What is added to steps in proportion to lr (decay, momentum, noise) would make them differ.
+    """
+    if case.random or case.lr is None:
+        return None
+
+    lr = case.lr
+
+    def end(factor: float) -> list[Tensor]:
+        return case.trial(world, lr=lr * factor).steps(case.patience + 1)
+
+    at_zero = end(0.0)
+    for low, high in _FLOORS:
+        pairs = [pair for pair in zip(at_zero, end(high), strict=True) if pair[0].numel()]
+        shown = any(farthest(*pair) * low / high > _SHOWN * float(pair[0].abs().max()) for pair in pairs)
+        if shown and all_same(end(low), at_zero):
+            return lr * low
+    return None
+
+
 def follows_lr(case: Case, world: World) -> str | None:
     """A changed learning rate changes the steps, however it is changed."""
     if world.choice == "in a tensor":
@@ -74,7 +103,21 @@ def follows_lr(case: Case, world: World) -> str | None:
             _others_keep(case, world, [unchanged, changed])
             return None if factor in _CHANGED_BY[:2] else f"lr is a limit: it changes the steps at {told:g}"
         lrs.append((told, lr_of(changed.optimizer, -1)))
-    return _explained(case, world, *lrs[0])
+    return _raised(case, world, unchanged) or _explained(case, world, *lrs[0])
+
+
+def _raised(case: Case, world: World, unchanged: Trial) -> str | None:
+    """Tell whether a much larger lr makes a difference, to steps that are finite."""
+    for factor in _RAISED_BY:
+        changed = None
+        with suppress(Exception):  # at a rate that nobody chose
+            changed, told = _run(case, world, factor)
+        if changed is None or told is None or not all(map(finite, changed.params)):
+            continue
+        if all(changed.differs(unchanged, place) for place in _last_group(world)):
+            _others_keep(case, world, [unchanged, changed])
+            return f"its steps have a shortest length: lr changes them from {told:g} on"
+    return None
 
 
 def _run(case: Case, world: World, factor: float) -> tuple[Trial, float | None]:

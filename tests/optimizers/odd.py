@@ -242,3 +242,36 @@ class WeightsOnASimplex(Plain):
             raise ValueError("WeightsOnASimplex needs two entries in the last dimension")
         logits = self.state[p]["logits"].sub_(g, alpha=float(group["lr"]))
         p.copy_(logits.softmax(-1) if p.ndim else logits)
+
+
+@sound
+class ShortestStepByDefault(Plain):
+    """The floor is above the default lr."""
+
+    def update(self, p, g, group):
+        p.sub_(g * max(float(group["lr"]), 0.02))
+
+
+@sound
+class DefaultsOfItsOwn(Plain):
+    """A default that no group ever has."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, lr)
+        self.defaults = {**self.defaults, "pace": 5}
+
+
+@sound
+class FillsGroupsInTheStep(Plain):
+    """A group gets the rest of its defaults in its first step."""
+
+    def add_param_group(self, param_group):
+        super().add_param_group(param_group)
+        self.param_groups[-1].pop("pace", None)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.defaults.setdefault("pace", 5)
+        for group in self.param_groups:
+            group.setdefault("pace", self.defaults["pace"])
+        return super().step(closure)

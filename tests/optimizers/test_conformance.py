@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import pickle
 import random
 
@@ -56,6 +57,7 @@ def test_a_refusal_is_told_in_the_optimizers_own_words():
     assert "Adam does not support sparse gradients" in outcome.text
 
 
+@pytest.mark.trainstep(mutate="off", reason="what does not descend does not without gradients either")
 def test_what_is_declared_is_shown_with_its_reason():
     maximizing = functools.partial(SGD, maximize=True)
 
@@ -266,3 +268,30 @@ def test_progress_is_a_bar_on_a_terminal_and_silence_elsewhere(capsys, monkeypat
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     command.Progress(1).tell("SGD")(1, 2, "updates")
     assert "[############............] 1/1 SGD: updates" in capsys.readouterr().err
+
+
+class Counting(torch.optim.Optimizer):
+    """A Python number that is another in every step: a compiler recompiles, gives up, and says so."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, {"lr": lr})
+        self.count = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.count += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                norm = float(p.grad.norm().item())
+                p.sub_(p.grad, alpha=group["lr"] * min(1.0, norm) / (1 + 1 / self.count))
+
+
+@pytest.mark.slow
+def test_the_compiler_is_heard_by_nobody_and_keeps_its_handlers(capfd):
+    kept = [tuple(one.filters) for one in logging.getLogger("torch").handlers]
+
+    found = examine_optimizer(Counting, only=["compiles"], within=20)
+
+    assert found["compiles"].verdict == "passed"
+    assert capfd.readouterr().err == ""
+    assert not kept or [tuple(one.filters) for one in logging.getLogger("torch").handlers] == kept
