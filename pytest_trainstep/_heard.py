@@ -65,6 +65,7 @@ class Heard:
         leftover: Steps whose gradient held an earlier step's gradient and a new one.
         non_finite: A weight was NaN or infinite after a step.
         orphans: Tensors that never had a gradient and that nothing but the optimizer holds.
+        clockwork: All it holds is one number of that kind, which no model had: it only drives a schedule.
         backward_before, backward_after: Backward passes in this test before its first step, and after it.
         built_here: It was built in this test.
         reached: Its tensors received gradients in this test, and no other optimizer that stepped holds them.
@@ -83,6 +84,7 @@ class Heard:
     leftover: int = 0
     non_finite: bool = False
     orphans: int = 0
+    clockwork: bool = False
     tensors: int = 0
     backward_before: int = 0
     backward_after: int = 0
@@ -98,7 +100,8 @@ class Heard:
     def never(self) -> bool:
         """It was stepped, and no group of it ever moved."""
         groups = [group for group in self.groups if group.tensors]
-        return (self.steps > 0 or self.skipped > 0) and bool(groups) and all(one.updated is False for one in groups)
+        stepped = (self.steps > 0 or self.skipped > 0) and not self.clockwork
+        return stepped and bool(groups) and all(one.updated is False for one in groups)
 
     @property
     def quiet(self) -> bool:

@@ -7,17 +7,19 @@ import linecache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import pytest
+
 from pytest_trainstep._errors import WeightsNotUpdated
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_trainstep._diagnose.audit import Verdict
 
 
 def at_the_line(verdict: Verdict, item: pytest.Item) -> NoReturn:
     """Raise the finding as if the line of the step had raised it."""
     __tracebackhide__ = True
+    if not isinstance(item, pytest.Function):  # pytest shows a doctest every frame down to its own
+        pytest.fail(str(verdict.finding), pytrace=False)
     error = WeightsNotUpdated(verdict.finding)
     file, _, line = verdict.at.rpartition(":")
     path = Path(file)

@@ -39,6 +39,8 @@ def verdicts(subject: Subject) -> list[Verdict]:
 
 
 def _judge(subject: Subject, heard: Heard, index: int) -> list[Verdict]:
+    if heard.clockwork:
+        return []
     where = heard.stepped_at or heard.built_at or subject.at
     found: list[Verdict] = []
 
@@ -248,7 +250,7 @@ def _detached(group: Group, heard: Heard) -> Because | None:
 
 
 def _zero(group: Group, heard: Heard) -> Because | None:
-    if not _most(group, "zero"):
+    if not _most(group, "zero") or group.stands["zero"] <= group.stands.get("usable", 0):
         return None
     return Because(
         "a gradient arrived and every element of it was exactly 0.",

@@ -11,7 +11,7 @@ import torch
 
 from pytest_trainstep._heard import Group, Heard
 
-from . import origins, ratios, registry, sites
+from . import origins, owners, ratios, registry, sites
 from .kept import Kept, measurable
 from .witness import Witness
 
@@ -32,6 +32,7 @@ class Following:
         self.alive = False  # one of these gradients was not zero
         self.lonely = registry.of_models(_tensors(optimizer)) if built_here else set()
         """Tensors that a model had when this was built, and that never had a gradient at a step."""
+        self.loose = built_here and not self.lonely
         self.pictures = pictures
         self.clock = 0  # of the session, when its step was entered
         self._witnesses: list[Witness] = []
@@ -39,6 +40,9 @@ class Following:
         self._depth = 0
         self._frame = 0
         self._scans = 0
+        self._clean: int | None = None  # how often its tensors had been written before the first backward pass
+        self.unheard: str | None = None  # why no step could be heard, while its tensors were reached
+        self.handled = False  # written in or after a backward pass without a step: a fused update, or one by hand
         self._verdict = ""
         self._blind = False
 
@@ -182,12 +186,22 @@ class Following:
                 for tensor in self.kept.params
                 if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
             }
-        if not self.lonely:
-            self.heard.orphans = 0
-            return
-        self.kept.params = []  # our own list would be one holder more
-        self.heard.orphans = count_orphans(optimizer, self.lonely)
-        self.kept.params = _tensors(optimizer)
+        number = self._number() if self.loose else None
+        candidates = self.lonely or ({number} if number is not None else set())
+        found = 0
+        if candidates:
+            self.kept.params = []  # our own list would be one holder more
+            found = count_orphans(optimizer, candidates)
+            self.kept.params = _tensors(optimizer)
+        self.heard.orphans = found if self.lonely else 0
+        self.heard.clockwork = bool(found) and not self.lonely
+
+    def _number(self) -> int | None:
+        """Return the identity of the one tensor it holds, if that is a single number that never got a gradient."""
+        tensors = self.kept.params
+        if len(tensors) != 1 or tensors[0].grad is not None or id(tensors[0]) in self.reached:
+            return None
+        return id(tensors[0]) if _is_number(tensors[0]) else None
 
     def _label(self, index: int) -> str:
         tensor = self.kept.params[index]
@@ -202,6 +216,14 @@ class Following:
         if optimizer is not None:
             for witness in self._witnesses:
                 witness.sync(optimizer)
+            if self._clean is None and not self.entered:
+                self._clean = _writes(optimizer)
+
+    def see_writes(self) -> None:
+        """Notice that weights are written although it has not stepped."""
+        optimizer = self.ref()
+        if optimizer is not None and not self.entered and self._clean is not None:
+            self.handled = self.handled or _writes(optimizer) != self._clean
 
     def after_backward(self, clock: int) -> None:
         """Note which tensors have a gradient now, as long as that may explain something."""
@@ -213,17 +235,21 @@ class Following:
         if self._depth or not self.waiting or self._scans >= _SCANS * (8 if self.entered else 1):
             return
         self._scans += 1
+        self.see_writes()
         fresh = [
             tensor
             for tensor in _tensors(optimizer)
             if tensor.is_leaf and tensor.grad is not None and id(tensor) not in self.reached
         ]
         self.reached.update(map(id, fresh))
+        if fresh and not self.entered:
+            self.unheard = self.unheard or owners.why_unobserved(optimizer)  # a mock may be gone when the test ends
         self.alive = self.alive or any(bool(one.grad.any()) for one in fresh[:_SOME] if measurable(one.grad))
 
     def close(self) -> Heard:
         """Write down what is known at the end."""
         heard, optimizer = self.heard, self.ref()
+        self.see_writes()
         for group, settled in zip(heard.groups, self.kept.settled, strict=False):
             group.updated = group.updated or settled or (None if self._blind else False)
             if settled:
@@ -235,6 +261,10 @@ class Following:
 
 def _tensors(optimizer: Any) -> list[Any]:
     return [tensor for group in optimizer.param_groups for tensor in group["params"]]
+
+
+def _writes(optimizer: Any) -> int:
+    return sum(0 if tensor.is_inference() else tensor._version for tensor in _tensors(optimizer))  # noqa: SLF001 - as in kept
 
 
 def count_orphans(optimizer: Any, candidates: set[int]) -> int:
@@ -268,6 +298,10 @@ def _finite(tensors: list[torch.Tensor]) -> bool:
 
 def _power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
+
+
+def _is_number(tensor: Any) -> bool:
+    return not torch.nn.parameter.is_lazy(tensor) and bool(tensor.is_leaf) and tensor.numel() <= 1
 
 
 def _numel(tensor: Any) -> int:

@@ -206,19 +206,30 @@ def _file(
     if heard.steps or heard.skipped:
         heard.backward_after = subject.backwards - heard.backward_before
         _merge(filed, heard)
-    elif heard.built_here and not following.entered and following.reached and subject.kind == "test":
-        from . import owners
-
-        optimizer = following.ref()
-        heard.unobserved = None if optimizer is None else owners.why_unobserved(optimizer)
+    elif _idle(following, subject):
+        heard.unobserved = following.unheard
         if heard.unobserved is None:
             idle.append((heard, following.reached))
+
+
+def _idle(following: Following, subject: Subject) -> bool:
+    built = following.heard.built_here and subject.kind == "test"
+    return built and not following.entered and bool(following.reached) and not following.handled
 
 
 def _merge(filed: _Filed, heard: Heard) -> None:
     """Put optimizers that were built at one line and fared alike into one row."""
     fared = tuple((group.updated, group.wrote, *sorted(group.stands)) for group in heard.groups)
-    key = (heard.name, heard.built_at, heard.stepped_at, heard.never, heard.reached, heard.non_finite, fared)
+    key = (
+        heard.name,
+        heard.built_at,
+        heard.stepped_at,
+        heard.never,
+        heard.reached,
+        heard.non_finite,
+        heard.clockwork,
+        fared,
+    )
     known = filed.get(key)
     if known is None:
         filed[key] = heard

@@ -138,6 +138,22 @@ def test_fail_turns_it_into_a_failure_at_the_line_of_the_step(project):
     assert tests["test_stuck"]["outcome"] == "failed"
 
 
+@pytest.mark.still
+def test_fail_shows_a_doctest_the_finding_and_no_frames(project):
+    source = '''
+def documented():
+    """
+    >>> _ = stuck()
+    """
+'''
+    result, tests, _ = run(project, source, "--doctest-modules", "--trainstep-audit=fail", failed=1)
+
+    assert causes(tests["test_it.documented"]) == ["gradients-cleared"]
+    result.stdout.fnmatch_lines(["gradients-cleared: SGD*", "because: *", "FAILED test_it.py::test_it.documented - *"])
+    result.stdout.no_fnmatch_line("*def _multicall*")
+    result.stdout.no_fnmatch_line("*listener.py*")
+
+
 def test_report_never_changes_an_outcome(project):
     run(project, FAILING, passed=2)
 
@@ -427,7 +443,7 @@ def test_it(lr):
     assert not causes(tests["test_it[0.1]"])
 
 
-def test_an_optimizer_of_loose_tensors_is_not_called_stale(project):
+def test_an_optimizer_that_only_drives_a_schedule_is_none_that_should_train(project):
     source = """
 @pytest.mark.parametrize("wrap", [list, torch.nn.ParameterList])
 def test_it(wrap):
@@ -437,9 +453,68 @@ def test_it(wrap):
     clock.step()
     schedule.step()
 """
-    _, tests, _ = run(project, source, passed=2)
+    _, tests, report = run(project, source, "--trainstep-audit=fail", passed=2)
 
-    assert [causes(test) for test in tests.values()] == [["detached"], ["detached"]]
+    assert [causes(test) for test in tests.values()] == [[], []]
+    assert report["totals"]["noop_steps"] == 2
+
+
+COPIES = "[weight.detach().clone().requires_grad_() for weight in model.parameters()]"
+
+
+@pytest.mark.still
+@pytest.mark.parametrize(("held", "cause"), [(COPIES, "detached"), ("[number]", "detached")])
+def test_an_optimizer_of_copies_or_of_a_number_in_use_is_no_schedule(project, held, cause):
+    source = f"""
+def test_it():
+    number = torch.nn.Parameter(torch.zeros(1))
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD({held}, lr=0.1)
+    model(torch.ones(3, 2)).sum().backward()
+    optimizer.step()
+"""
+    _, tests, _ = run(project, source, passed=1)
+
+    assert causes(tests["test_it"]) == [cause]
+
+
+@pytest.mark.parametrize("how", ["weight.register_post_accumulate_grad_hook(update)", "by_hand = True", "..."])
+def test_weights_that_are_written_without_a_step_are_not_forgotten_by_their_optimizer(project, how):
+    source = f"""
+@torch.no_grad()
+def update(weight):
+    weight.sub_(weight.grad)
+
+def test_it():
+    by_hand = False
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    {how}
+    for _ in range(2):
+        weight.sum().backward()
+        if by_hand:
+            update(weight)
+"""
+    _, tests, _ = run(project, source, passed=1)
+
+    assert [causes(test) for test in tests.values()] == ([["no-step"]] if how == "..." else [])
+
+
+def test_a_step_that_was_mocked_for_a_while_is_not_missed(project):
+    source = """
+from unittest import mock
+
+def test_it():
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with mock.patch("torch.optim.SGD.step") as step:
+        model(torch.ones(3, 2)).sum().backward()
+        optimizer.step()
+    assert step.call_count == 1
+"""
+    _, tests, _ = run(project, source, passed=1)
+
+    assert not tests
 
 
 @pytest.mark.still
