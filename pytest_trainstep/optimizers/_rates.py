@@ -84,7 +84,8 @@ def _floor(case: Case, world: World) -> float | None:
     for low, high in _FLOORS:
         pairs = [pair for pair in zip(at_zero, end(high), strict=True) if pair[0].numel()]
         shown = any(farthest(*pair) * low / high > _SHOWN * float(pair[0].abs().max()) for pair in pairs)
-        if shown and all_same(end(low), at_zero):
+        # at half of it too: where 0 stands for a default, lr may happen to be that
+        if shown and all_same(end(low), at_zero) and all_same(end(low / 2), at_zero):
             return lr * low
     return None
 
