@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 _CHANGED_BY = (3.0, 1 / 3, 1e-3, 1e-6)  # lr may be a limit, which only binds when it is small
 _RAISED_BY = (30.0, 1e3)  # or its steps may be no shorter than some length, which lr must exceed
-# Two factors: too small to matter, and large enough; the default may lie below the floor, or barely above.
-_FLOORS = ((1e-2, 1.0), (1e-3, 1.0), (1.0, 30.0), (0.1, 30.0), (1e-2, 30.0))
-_SHOWN = 1e-5  # as a part of a value: a difference that float32 shows
 _TOLERANCE = 0.1
 
 
@@ -37,8 +34,6 @@ def zero_lr(case: Case, world: World) -> str | None:
             return f"with lr 0 its own step sizes start smaller: {_far(trial, before, moved):.1e} in step {step}"
         if moved and not _projects(case, world):
             far = _far(trial, before, moved)
-            if (floor := _floor(case, world)) is not None:
-                return f"its steps have a shortest length: {far:.1e} at lr 0, and the same at lr {floor:g}"
             raise ViolationError(
                 f"with lr 0, {len(moved)} of {len(before)} parameters moved by {far:.1e} in step {step}"
             )
@@ -65,29 +60,6 @@ def _projects(case: Case, world: World) -> bool:
                 return False
         ends.append(once)
     return all(torch.allclose(one, other, rtol=1e-5, atol=1e-7) for one, other in zip(*ends, strict=True))
-
-
-def _floor(case: Case, world: World) -> float | None:
-    """Return a small lr at which it takes the very steps of lr 0, but not those of its default lr, if there is one.
-
-    What is added to steps in proportion to lr (decay, momentum, noise) would make them differ.
-    """
-    if case.random or case.lr is None:
-        return None
-
-    lr = case.lr
-
-    def end(factor: float) -> list[Tensor]:
-        return case.trial(world, lr=lr * factor).steps(case.patience + 1)
-
-    at_zero = end(0.0)
-    for low, high in _FLOORS:
-        pairs = [pair for pair in zip(at_zero, end(high), strict=True) if pair[0].numel()]
-        shown = any(farthest(*pair) * low / high > _SHOWN * float(pair[0].abs().max()) for pair in pairs)
-        # at half of it too: where 0 stands for a default, lr may happen to be that
-        if shown and all_same(end(low), at_zero) and all_same(end(low / 2), at_zero):
-            return lr * low
-    return None
 
 
 def follows_lr(case: Case, world: World) -> str | None:

@@ -245,14 +245,6 @@ class WeightsOnASimplex(Plain):
 
 
 @sound
-class ShortestStepByDefault(Plain):
-    """The floor is above the default lr."""
-
-    def update(self, p, g, group):
-        p.sub_(g * max(float(group["lr"]), 0.02))
-
-
-@sound
 class DefaultsOfItsOwn(Plain):
     """A default that no group ever has."""
 
@@ -275,15 +267,3 @@ class FillsGroupsInTheStep(Plain):
         for group in self.param_groups:
             group.setdefault("pace", self.defaults["pace"])
         return super().step(closure)
-
-
-@sound
-class ShortestStep(Plain):
-    """The lr has a floor, which binds when gradients have added up: steps at lr 0 are short, but not nothing."""
-
-    def update(self, p, g, group):
-        if not p.numel():
-            return
-        passed = self.state[p]["passed"] = self.state[p].get("passed", 0.0) + float(g.norm()) ** 2
-        length = float(group["lr"]) * float(g.norm()) / (passed + 1e-6)
-        p.sub_(g / (g.norm() + 1e-8) * max(length, 5e-3))
