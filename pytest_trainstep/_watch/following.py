@@ -219,7 +219,7 @@ class Following:
             if self._clean is None and not self.entered:
                 self._clean = _writes(optimizer)
 
-    def see_writes(self) -> None:
+    def _see_writes(self) -> None:
         """Notice that weights are written although it has not stepped."""
         optimizer = self.ref()
         if optimizer is not None and not self.entered and self._clean is not None:
@@ -235,7 +235,7 @@ class Following:
         if self._depth or not self.waiting or self._scans >= _SCANS * (8 if self.entered else 1):
             return
         self._scans += 1
-        self.see_writes()
+        self._see_writes()
         fresh = [
             tensor
             for tensor in _tensors(optimizer)
@@ -249,7 +249,7 @@ class Following:
     def close(self) -> Heard:
         """Write down what is known at the end."""
         heard, optimizer = self.heard, self.ref()
-        self.see_writes()
+        self._see_writes()
         for group, settled in zip(heard.groups, self.kept.settled, strict=False):
             group.updated = group.updated or settled or (None if self._blind else False)
             if settled:
