@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import linecache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -14,12 +15,17 @@ from pytest_trainstep._errors import WeightsNotUpdated
 if TYPE_CHECKING:
     from pytest_trainstep._diagnose.audit import Verdict
 
+_NO_MARKERS = (
+    "a doctest has no decorators: in pytest_collection_modifyitems of conftest.py,"
+    ' item.add_marker(pytest.mark.trainstep(audit="off", reason="..."))'
+)
+
 
 def at_the_line(verdict: Verdict, item: pytest.Item) -> NoReturn:
     """Raise the finding as if the line of the step had raised it."""
     __tracebackhide__ = True
     if not isinstance(item, pytest.Function):  # pytest shows a doctest every frame down to its own
-        pytest.fail(str(verdict.finding), pytrace=False)
+        pytest.fail(str(dataclasses.replace(verdict.finding, on_purpose=_NO_MARKERS)), pytrace=False)
     error = WeightsNotUpdated(verdict.finding)
     file, _, line = verdict.at.rpartition(":")
     path = Path(file)

@@ -150,8 +150,29 @@ def documented():
 
     assert causes(tests["test_it.documented"]) == ["gradients-cleared"]
     result.stdout.fnmatch_lines(["gradients-cleared: SGD*", "because: *", "FAILED test_it.py::test_it.documented - *"])
+    result.stdout.fnmatch_lines(["on purpose? a doctest has no decorators: in pytest_collection_modifyitems*"])
     result.stdout.no_fnmatch_line("*def _multicall*")
     result.stdout.no_fnmatch_line("*listener.py*")
+
+
+@pytest.mark.still
+def test_a_doctest_is_excused_as_its_failure_says(project):
+    project.makeconftest("""
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.trainstep(audit="off", reason="shows the order that is wrong"))
+""")
+    source = '''
+def documented():
+    """
+    >>> _ = stuck()
+    """
+'''
+    _, tests, _ = run(project, source, "--doctest-modules", "--trainstep-audit=fail", passed=1)
+
+    assert tests["test_it.documented"]["excuse"] == "shows the order that is wrong"
 
 
 def test_report_never_changes_an_outcome(project):
