@@ -4,6 +4,8 @@ import weakref
 
 import pytest
 
+pytest.register_assert_rewrite("corpus_scripts")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():

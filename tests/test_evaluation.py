@@ -5,8 +5,8 @@ import copy
 import dataclasses
 import random
 import re
-from pathlib import Path
 
+import corpus_scripts
 import numpy as np
 import pytest
 import torch
@@ -16,52 +16,28 @@ import pytest_trainstep
 from pytest_trainstep import (
     EvaluationNotPure,
     EvaluationNotRepeatable,
-    TrainStepError,
     TrainStepUsageError,
     assert_evaluation_pure,
     assert_evaluation_repeatable,
 )
-from pytest_trainstep._diagnose.catalogue import catalogue
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
 CLAIMS = ("evaluation_pure", "evaluation_repeatable")
-CASES = [(claim, path.stem) for claim in CLAIMS for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts(*CLAIMS)
 
 
-def marks(claim, stem):
-    return set(MARK.findall((CORPUS / claim / f"{stem}.py").read_text()))
+def make_claim(claim, defined):
+    given = {"optimizer": defined["optimizer"]} if claim == "evaluation_pure" and "optimizer" in defined else {}
+    getattr(pytest_trainstep, f"assert_{claim}")(defined["model"], defined["evaluate"], **given)
 
 
-def judge(claim, stem):
-    """Run the script and make the claim about its evaluation; return the finding, None where the claim holds."""
-    path, script = CORPUS / claim / f"{stem}.py", {"__name__": stem}
-    torch.manual_seed(0)
-    exec(compile(path.read_text(), str(path), "exec"), script)  # noqa: S102
-    given = {"optimizer": script["optimizer"]} if claim == "evaluation_pure" and "optimizer" in script else {}
-    try:
-        getattr(pytest_trainstep, f"assert_{claim}")(script["model"], script["evaluate"], **given)
-    except TrainStepError as error:
-        return error.finding
-    finally:
-        script.clear()
-    return None
-
-
-@pytest.mark.parametrize(("claim", "stem"), CASES, ids=[f"{claim}-{stem}" for claim, stem in CASES])
-def test_the_guilty_are_named_and_nobody_else(claim, stem):
-    finding = judge(claim, stem)
-
-    assert set(finding.causes if finding else ()) == marks(claim, stem), str(finding)
+@pytest.mark.parametrize("script", corpus_scripts.each(SCRIPTS))
+def test_the_guilty_are_named_and_nobody_else(script):
+    corpus_scripts.assert_named(script, corpus_scripts.judge(script, make_claim))
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_every_cause_has_a_script_and_every_fault_a_healthy_twin(claim):
-    known = {name for name, entry in catalogue().items() if f"assert_{claim}" in entry.claims}
-    faulty = [stem for where, stem in CASES if where == claim and marks(claim, stem)]
-
-    assert {cause for stem in faulty for cause in marks(claim, stem)} == known
-    assert [stem for stem in faulty if (claim, f"{stem}_healthy") not in CASES] == []
+    corpus_scripts.assert_complete(SCRIPTS, claim)
 
 
 # -- everything is put back ------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """Gradients flow, gradients are fresh, everything stays finite: the scripts of the corpus, and what they leave out."""
 
 import re
-import warnings
-from pathlib import Path
 
+import corpus_scripts
 import pytest
 import torch
 from torch import nn
@@ -14,76 +13,38 @@ from pytest_trainstep import (
     GradientsNotFresh,
     StepNotFinite,
     StepRecord,
-    TrainStepError,
     TrainStepUsageError,
     assert_gradients_flow,
     assert_gradients_fresh,
     assert_step_finite,
     watch,
 )
-from pytest_trainstep._diagnose.catalogue import catalogue
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
 CLAIMS = ("gradients_flow", "gradients_fresh", "step_finite")
-CASES = [(claim, path.stem) for claim in CLAIMS for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts(*CLAIMS)
 
 
-def source(claim, stem):
-    return (CORPUS / claim / f"{stem}.py").read_text()
+def make_claim(claim, defined):
+    wishes = corpus_scripts.wishes(defined, "STEPS", "ONLY", "UNUSED")
+    getattr(pytest_trainstep, f"assert_{claim}")(defined["model"], defined["step"], **wishes)
 
 
-def marks(claim, stem):
-    return set(MARK.findall(source(claim, stem)))
+@pytest.mark.parametrize("script", corpus_scripts.each(SCRIPTS))
+def test_the_guilty_are_named_and_nobody_else(script):
+    finding = corpus_scripts.judge(script, make_claim)
 
-
-def judge(claim, stem):
-    """Make the claim about the step of a script; return the finding, None where the claim holds."""
-    script = {"__name__": stem}
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        exec(compile(source(claim, stem), str(CORPUS / claim / f"{stem}.py"), "exec"), script)  # noqa: S102
-        wishes = {name.lower(): script[name] for name in ("STEPS", "ONLY", "UNUSED") if name in script}
-        try:
-            getattr(pytest_trainstep, f"assert_{claim}")(script["model"], script["step"], **wishes)
-        except TrainStepError as error:
-            return error.finding
-        finally:
-            script.clear()  # no other script finds the models of this one alive
-    return None
-
-
-def case(claim, stem):
-    """A script with `STILL` says that no step of it changes a weight."""
-    still = [pytest.mark.still] if "\nSTILL = True\n" in source(claim, stem) else []
-    return pytest.param(claim, stem, id=f"{claim}-{stem}", marks=still)
-
-
-@pytest.mark.parametrize(("claim", "stem"), [case(*each) for each in CASES])
-def test_the_guilty_are_named_and_nobody_else(claim, stem):
-    finding = judge(claim, stem)
-
-    assert set(finding.causes if finding else ()) == marks(claim, stem), str(finding)
+    corpus_scripts.assert_named(script, finding)
     assert not [note for note in finding.notes if "internal" in note] if finding else True
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_every_cause_has_a_script(claim):
-    marked = {cause for where, stem in CASES if where == claim for cause in marks(claim, stem)}
-
-    assert marked == {name for name, entry in catalogue().items() if f"assert_{claim}" in entry.claims}
+def test_every_cause_has_a_script_and_every_fault_a_healthy_twin(claim):
+    corpus_scripts.assert_complete(SCRIPTS, claim)
 
 
-@pytest.mark.parametrize(("claim", "stem"), [each for each in CASES if marks(*each)])
-def test_every_fault_has_a_healthy_twin(claim, stem):
-    assert (claim, f"{stem}_healthy") in CASES
-    assert not marks(claim, f"{stem}_healthy")
-
-
-@pytest.mark.parametrize(("claim", "stem"), [case(*each) for each in CASES if marks(*each)])
-def test_a_message_is_short_ascii_and_complete(claim, stem):
-    text = str(judge(claim, stem))
+@pytest.mark.parametrize("script", corpus_scripts.each(script for script in SCRIPTS if script.marks))
+def test_a_message_is_short_ascii_and_complete(script):
+    text = str(corpus_scripts.judge(script, make_claim))
 
     assert text.isascii()
     assert len(text.splitlines()) <= 14

@@ -1,8 +1,6 @@
 """Independence: samples that meet, positions that see ahead, and rounding that is neither."""
 
-import re
-from pathlib import Path
-
+import corpus_scripts
 import pytest
 import torch
 from torch import nn
@@ -12,55 +10,27 @@ import pytest_trainstep
 from pytest_trainstep import (
     PositionsNotCausal,
     SamplesNotIndependent,
-    TrainStepError,
     TrainStepUsageError,
     assert_positions_causal,
     assert_samples_independent,
 )
-from pytest_trainstep._diagnose.catalogue import catalogue
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
 CLAIMS = ("samples_independent", "positions_causal")
-CASES = [(claim, path.stem) for claim in CLAIMS for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts(*CLAIMS)
 
 
-def marks(claim, stem):
-    return set(MARK.findall((CORPUS / claim / f"{stem}.py").read_text()))
+def make_claim(claim, defined):
+    given = {name: defined[name] for name in ("forward", "replace") if name in defined}
+    getattr(pytest_trainstep, f"assert_{claim}")(defined["model"], defined["batch"], **given)
 
 
-def judge(claim, stem):
-    """Run the script and make the claim; return the finding, None where the claim holds."""
-    path, script = CORPUS / claim / f"{stem}.py", {"__name__": stem}
-    torch.manual_seed(0)
-    exec(compile(path.read_text(), str(path), "exec"), script)  # noqa: S102
-    try:
-        call(claim, script)
-    except TrainStepError as error:
-        return error.finding
-    finally:
-        script.clear()
-    return None
-
-
-def call(claim, script):
-    given = {name: script[name] for name in ("forward", "replace") if name in script}
-    getattr(pytest_trainstep, f"assert_{claim}")(script["model"], script["batch"], **given)
-
-
-@pytest.mark.parametrize(("claim", "stem"), CASES, ids=[f"{claim}-{stem}" for claim, stem in CASES])
-def test_the_guilty_are_named_and_nobody_else(claim, stem):
-    finding = judge(claim, stem)
-
-    assert set(finding.causes if finding else ()) == marks(claim, stem), str(finding)
+@pytest.mark.parametrize("script", corpus_scripts.each(SCRIPTS))
+def test_the_guilty_are_named_and_nobody_else(script):
+    corpus_scripts.assert_named(script, corpus_scripts.judge(script, make_claim))
 
 
 def test_every_cause_has_a_script_and_every_fault_a_healthy_twin():
-    known = {name for name, entry in catalogue().items() if any(f"assert_{claim}" in entry.claims for claim in CLAIMS)}
-    faulty = [case for case in CASES if marks(*case)]
-
-    assert {cause for case in faulty for cause in marks(*case)} == known
-    assert [case for case in faulty if (case[0], f"{case[1]}_healthy") not in CASES] == []
+    corpus_scripts.assert_complete(SCRIPTS, *CLAIMS)
 
 
 class Fn(nn.Module):

@@ -3,11 +3,10 @@
 import copy
 import math
 import random
-import re
 import types
 import warnings
-from pathlib import Path
 
+import corpus_scripts
 import pytest
 import torch
 from torch import nn
@@ -17,65 +16,37 @@ from pytest_trainstep import (
     BatchNotOverfitted,
     LossNotFalling,
     LossStartsElsewhere,
-    TrainStepError,
     TrainStepUsageError,
     assert_batch_overfits,
     assert_loss_falls,
     assert_loss_starts_at,
 )
-from pytest_trainstep._diagnose.catalogue import catalogue
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
 CLAIMS = ("batch_overfits", "loss_falls", "loss_starts_at")
-CASES = [(claim, path.stem) for claim in CLAIMS for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts(*CLAIMS)
 
 
-def marks(claim, stem):
-    return set(MARK.findall((CORPUS / claim / f"{stem}.py").read_text()))
-
-
-def judge(claim, stem):
-    """Run the script and make the claim; return the finding, None where the claim holds."""
-    path, script = CORPUS / claim / f"{stem}.py", {"__name__": stem}
-    torch.manual_seed(0)
-    exec(compile(path.read_text(), str(path), "exec"), script)  # noqa: S102
-    try:
-        call(claim, script)
-    except TrainStepError as error:
-        return error.finding
-    finally:
-        script.clear()
-    return None
-
-
-def call(claim, script):
-    given = {"loss_fn": script["loss_fn"]} if "loss_fn" in script else {}
+def make_claim(claim, defined):
+    given = {"loss_fn": defined["loss_fn"]} if "loss_fn" in defined else {}
     if claim == "loss_starts_at":
-        assert_loss_starts_at(script["model"], script["loss_fn"], expected=script["EXPECTED"], rtol=script["RTOL"])
+        assert_loss_starts_at(defined["model"], defined["loss_fn"], expected=defined["EXPECTED"], rtol=defined["RTOL"])
     elif claim == "loss_falls":
-        assert_loss_falls(script["model"], script["step"], steps=script["STEPS"], by=script["BY"], **given)
+        assert_loss_falls(defined["model"], defined["step"], steps=defined["STEPS"], by=defined["BY"], **given)
     else:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Using a target size")
             assert_batch_overfits(
-                script["model"], script["step"], steps=script["STEPS"], below=script["BELOW"], **given
+                defined["model"], defined["step"], steps=defined["STEPS"], below=defined["BELOW"], **given
             )
 
 
-@pytest.mark.parametrize(("claim", "stem"), CASES, ids=[f"{claim}-{stem}" for claim, stem in CASES])
-def test_the_guilty_are_named_and_nobody_else(claim, stem):
-    finding = judge(claim, stem)
-
-    assert set(finding.causes if finding else ()) == marks(claim, stem), str(finding)
+@pytest.mark.parametrize("script", corpus_scripts.each(SCRIPTS))
+def test_the_guilty_are_named_and_nobody_else(script):
+    corpus_scripts.assert_named(script, corpus_scripts.judge(script, make_claim))
 
 
 def test_every_cause_has_a_script_and_every_fault_a_healthy_twin():
-    known = {name for name, entry in catalogue().items() if any(f"assert_{claim}" in entry.claims for claim in CLAIMS)}
-    faulty = [case for case in CASES if marks(*case)]
-
-    assert {cause for case in faulty for cause in marks(*case)} == known
-    assert [case for case in faulty if (case[0], f"{case[1]}_healthy") not in CASES] == []
+    corpus_scripts.assert_complete(SCRIPTS, *CLAIMS)
 
 
 def replayed(values, *, as_what=float):

@@ -4,9 +4,8 @@ import copy
 import random
 import re
 import threading
-import warnings
-from pathlib import Path
 
+import corpus_scripts
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,6 @@ from torch.nn import functional as F  # noqa: N812
 import pytest_trainstep
 from pytest_trainstep import (
     AccumulationMismatch,
-    TrainStepError,
     TrainStepUsageError,
     UpdateMismatch,
     assert_accumulation_matches,
@@ -24,53 +22,29 @@ from pytest_trainstep import (
 )
 from pytest_trainstep._diagnose import accumulation, matching
 from pytest_trainstep._diagnose.accumulation import Window
-from pytest_trainstep._diagnose.catalogue import catalogue
 from pytest_trainstep._diagnose.deviations import Deviation, Sides
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
 ARGUMENTS = {
     "update_matches": {"reference": "reference", "steps": "STEPS"},
     "accumulation_matches": {"full_loss": "full_loss", "optimizer": "optimizer", "max_norm": "MAX_NORM"},
 }
-CASES = [(claim, path.stem) for claim in ARGUMENTS for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts(*ARGUMENTS)
 
 
-def marks(claim, stem):
-    return set(MARK.findall((CORPUS / claim / f"{stem}.py").read_text()))
+def make_claim(claim, defined):
+    given = {argument: defined[name] for argument, name in ARGUMENTS[claim].items() if name in defined}
+    getattr(pytest_trainstep, f"assert_{claim}")(defined["model"], defined["step"], **given)
 
 
-def judge(claim, stem):
-    """Run the script and make the claim about its step; return the finding, None where the claim holds."""
-    path, script = CORPUS / claim / f"{stem}.py", {"__name__": stem}
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the old norms are deprecated
-        exec(compile(path.read_text(), str(path), "exec"), script)  # noqa: S102
-        given = {argument: script[name] for argument, name in ARGUMENTS[claim].items() if name in script}
-        try:
-            getattr(pytest_trainstep, f"assert_{claim}")(script["model"], script["step"], **given)
-        except TrainStepError as error:
-            return error.finding
-        finally:
-            script.clear()
-    return None
-
-
-@pytest.mark.parametrize(("claim", "stem"), CASES, ids=[f"{claim}-{stem}" for claim, stem in CASES])
-def test_the_guilty_are_named_and_nobody_else(claim, stem):
-    finding = judge(claim, stem)
-
-    assert set(finding.causes if finding else ()) == marks(claim, stem), str(finding)
+@pytest.mark.filterwarnings("ignore")  # the old norms are deprecated
+@pytest.mark.parametrize("script", corpus_scripts.each(SCRIPTS))
+def test_the_guilty_are_named_and_nobody_else(script):
+    corpus_scripts.assert_named(script, corpus_scripts.judge(script, make_claim))
 
 
 @pytest.mark.parametrize("claim", ARGUMENTS)
 def test_every_cause_has_a_script_and_every_fault_a_healthy_twin(claim):
-    known = {name for name, entry in catalogue().items() if f"assert_{claim}" in entry.claims}
-    faulty = [stem for where, stem in CASES if where == claim and marks(claim, stem)]
-
-    assert {cause for stem in faulty for cause in marks(claim, stem)} == known - {"unexplained"}
-    assert [stem for stem in faulty if (claim, f"{stem}_healthy") not in CASES] == []
+    corpus_scripts.assert_complete(SCRIPTS, claim, but={"unexplained"})
 
 
 # -- everything is put back ------------------------------------------------------------------

@@ -1,50 +1,26 @@
 """Memory: whose graphs outlive their step, who holds them, and what may stay."""
 
 import gc
-import re
 import warnings
-from pathlib import Path
 
+import corpus_scripts
 import pytest
 import torch
 from torch import nn
 
 from pytest_trainstep import (
     MemoryNotFlat,
-    TrainStepError,
     TrainStepUsageError,
     assert_memory_flat,
 )
-from pytest_trainstep._diagnose.catalogue import catalogue
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
-CLAIMS = ("memory_flat",)
-CASES = [(claim, path.stem) for claim in CLAIMS for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts("memory_flat")
 
 
-def marks(claim, stem):
-    return set(MARK.findall((CORPUS / claim / f"{stem}.py").read_text()))
-
-
-def judge(claim, stem):
-    """Run the script and make the claim; return the finding, None where the claim holds."""
-    path, script = CORPUS / claim / f"{stem}.py", {"__name__": stem}
-    torch.manual_seed(0)
-    exec(compile(path.read_text(), str(path), "exec"), script)  # noqa: S102
-    try:
-        call(claim, script)
-    except TrainStepError as error:
-        return error.finding
-    finally:
-        script.clear()
-    return None
-
-
-def call(claim, script):
+def make_claim(claim, defined):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using backward.. with create_graph=True")
-        assert_memory_flat(script["model"], script["step"], steps=script.get("STEPS", 6))
+        assert_memory_flat(defined["model"], defined["step"], steps=defined.get("STEPS", 6))
 
 
 @pytest.fixture(autouse=True)
@@ -56,19 +32,13 @@ def few_objects():
     gc.unfreeze()
 
 
-@pytest.mark.parametrize(("claim", "stem"), CASES, ids=[f"{claim}-{stem}" for claim, stem in CASES])
-def test_the_guilty_are_named_and_nobody_else(claim, stem):
-    finding = judge(claim, stem)
-
-    assert set(finding.causes if finding else ()) == marks(claim, stem), str(finding)
+@pytest.mark.parametrize("script", corpus_scripts.each(SCRIPTS))
+def test_the_guilty_are_named_and_nobody_else(script):
+    corpus_scripts.assert_named(script, corpus_scripts.judge(script, make_claim))
 
 
 def test_every_cause_has_a_script_and_every_fault_a_healthy_twin():
-    known = {name for name, entry in catalogue().items() if any(f"assert_{claim}" in entry.claims for claim in CLAIMS)}
-    faulty = [case for case in CASES if marks(*case)]
-
-    assert {cause for case in faulty for cause in marks(*case)} == known
-    assert [case for case in faulty if (case[0], f"{case[1]}_healthy") not in CASES] == []
+    corpus_scripts.assert_complete(SCRIPTS, "memory_flat")
 
 
 def trained(keep):

@@ -1,9 +1,8 @@
 """The check-up of a step: the scripts of the corpus, its message, its excuses, and one test for each check."""
 
 import re
-import warnings
-from pathlib import Path
 
+import corpus_scripts
 import pytest
 import torch
 from torch import nn
@@ -14,65 +13,28 @@ import pytest_trainstep
 from pytest_trainstep import (
     StepNotSound,
     StepRecord,
-    TrainStepError,
     TrainStepUsageError,
     assert_step_sound,
     parametrize_with_step_checks,
 )
-from pytest_trainstep._diagnose.catalogue import catalogue
 from pytest_trainstep.assertions.sound import CLAIMS
 
-CORPUS = Path(__file__).parent / "corpus"
-MARK = re.compile(r"# guilty: ([a-z-]+)$", re.MULTILINE)
-CASES = sorted(path.stem for path in (CORPUS / "step_sound").glob("*.py"))
-OTHERS = [path for claim in ("gradients_fresh", "step_finite") for path in sorted((CORPUS / claim).glob("*.py"))]
+SCRIPTS = corpus_scripts.scripts("step_sound")
+OTHERS = corpus_scripts.scripts("gradients_fresh", "step_finite")
 
 
-def marks(path):
-    return set(MARK.findall(path.read_text()))
+def make_claim(claim, defined):
+    wishes = corpus_scripts.wishes(defined, "STEPS", "FROZEN", "UNUSED")
+    assert_step_sound(defined["model"], defined["step"], **wishes)
 
 
-def judge(path):
-    """Check the step of a script; return the finding, None where all is well."""
-    script = {"__name__": path.stem}
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        exec(compile(path.read_text(), str(path), "exec"), script)  # noqa: S102
-        wishes = {name.lower(): script[name] for name in ("STEPS", "FROZEN", "UNUSED") if name in script}
-        try:
-            assert_step_sound(script["model"], script["step"], **wishes)
-        except TrainStepError as error:
-            return error.finding
-        finally:
-            script.clear()  # no other script finds the models of this one alive
-    return None
+@pytest.mark.parametrize("script", corpus_scripts.each([*SCRIPTS, *OTHERS]))
+def test_the_guilty_are_named_and_nobody_else(script):
+    corpus_scripts.assert_named(script, corpus_scripts.judge(script, make_claim))
 
 
-@pytest.mark.parametrize("stem", CASES)
-def test_the_guilty_are_named_and_nobody_else(stem):
-    path = CORPUS / "step_sound" / f"{stem}.py"
-    finding = judge(path)
-
-    assert set(finding.causes if finding else ()) == marks(path), str(finding)
-
-
-@pytest.mark.parametrize("path", OTHERS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_the_check_up_finds_what_the_single_claims_find(path):
-    finding = judge(path)
-
-    assert set(finding.causes if finding else ()) == marks(path), str(finding)
-
-
-def test_every_cause_has_a_script():
-    marked = {cause for stem in CASES for cause in marks(CORPUS / "step_sound" / f"{stem}.py")}
-
-    assert marked == {name for name, entry in catalogue().items() if "assert_step_sound" in entry.claims}
-
-
-@pytest.mark.parametrize("stem", [stem for stem in CASES if marks(CORPUS / "step_sound" / f"{stem}.py")])
-def test_every_fault_has_a_healthy_twin(stem):
-    assert f"{stem}_healthy" in CASES
+def test_every_cause_has_a_script_and_every_fault_a_healthy_twin():
+    corpus_scripts.assert_complete(SCRIPTS, "step_sound")
 
 
 def regression():
