@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +10,7 @@ from pytest_trainstep import _settings, _torch_import
 from pytest_trainstep._heard import Subject
 from pytest_trainstep._report import verdicts
 
+from .fixtures import Fixtures
 from .guard import Notes
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ class Listener:
         self._ear: Overhearer | None = None
         self._open: list[Subject] = []
         self._fixtures: list[Subject] = []
+        self._names = Fixtures()
         self._attempts = 0
         self._outcome = ""
         self._forget = _torch_import.when_torch_is_imported(self._torch_arrived)
@@ -98,14 +98,16 @@ class Listener:
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
         __tracebackhide__ = True
         wide = fixturedef.scope != "function"
         if not wide:
             return (yield)
         began = False
         with self.notes.guard("fixture setup"):
-            self._begin(_fixture(fixturedef))
+            self._begin(self._names.subject(fixturedef, request))
             began = True
         try:
             return (yield)
@@ -210,14 +212,3 @@ def place(item: pytest.Item) -> str:
     """Return `file:line` of a test."""
     path, line, _ = item.location
     return path if line is None else f"{path}:{line + 1}"
-
-
-def _fixture(fixturedef: pytest.FixtureDef[Any]) -> Subject:
-    name = "::".join(part for part in (fixturedef.baseid, fixturedef.argname) if part)
-    at = ""
-    code = getattr(inspect.unwrap(fixturedef.func), "__code__", None)
-    if code is not None:
-        path = code.co_filename
-        inside = path.startswith(os.getcwd() + os.sep)  # noqa: PTH109 - a string is wanted
-        at = f"{os.path.relpath(path) if inside else os.path.basename(path)}:{code.co_firstlineno}"  # noqa: PTH119 - as above
-    return Subject(id=f"{name} ({fixturedef.scope} fixture)", kind="fixture", at=at)

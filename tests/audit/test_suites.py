@@ -243,6 +243,38 @@ def test_second(model): train()
     assert report["totals"]["fixtures"] == 1
 
 
+def test_a_fixture_has_a_row_for_each_of_its_parameters_and_of_those_it_uses(project):
+    source = """
+class Loud:
+    clear = True
+
+@pytest.fixture(scope="session", params=[0.1, 0.0], ids=["fast", "still"])
+def lr(request):
+    return request.param
+
+@pytest.fixture(scope="module", params=[Loud])
+def model(request, lr):
+    return train(lr=lr, clear=request.param.clear and not lr)
+
+@pytest.fixture(scope="module")
+def head(model):
+    return train()
+
+def test_first(head): ...
+def test_second(head): ...
+"""
+    _, tests, report = run(project, source, passed=4)
+
+    assert sorted(tests) == [
+        "head[fast-model0] (module fixture)",
+        "head[still-model0] (module fixture)",
+        "model[fast-model0] (module fixture)",
+        "model[still-model0] (module fixture)",
+    ]
+    assert [name for name, test in tests.items() if test["findings"]] == ["model[still-model0] (module fixture)"]
+    assert report["totals"]["steps"] == 8
+
+
 def test_fixtures_of_a_function_belong_to_their_test_setup_and_teardown(project):
     source = """
 @pytest.fixture
