@@ -22,9 +22,11 @@ class Group:
         updated: One of its elements moved in a step; None when no step could be looked at.
         lr: Smallest and largest learning rate at its steps; None where it has none.
         stands: How the gradients of its tensors stood at the no-op steps that were looked at, counted:
-            none, cleared, zero, scaled-to-zero, non-finite, frozen, usable.
+            none, hooked (none, and a hook runs when one arrives), cleared, zero, scaled-to-zero, non-finite, frozen,
+            usable.
         wrote: What a float64 replay says about a no-op step with usable gradients:
             underflow, would-move, writes-nothing, unknown, or empty.
+        orphans: Tensors that never had a gradient and that nothing but the optimizer holds.
         stuck: Names of some of the tensors.
     """
 
@@ -40,6 +42,7 @@ class Group:
     dtype: str = "float32"
     closure_helps: bool = False
     grad_max: float | None = None
+    orphans: int = 0
     stuck: tuple[str, ...] = ()
 
 
@@ -64,11 +67,12 @@ class Heard:
         reused: Steps that used a gradient which an earlier step had used up.
         leftover: Steps whose gradient held an earlier step's gradient and a new one.
         non_finite: A weight was NaN or infinite after a step.
-        orphans: Tensors that never had a gradient and that nothing but the optimizer holds.
+        orphans: The sum of those of its groups; once something has moved, only tensors that a model had count.
         clockwork: All it holds is one number of that kind, which no model had: it only drives a schedule.
         backward_before, backward_after: Backward passes in this test before its first step, and after it.
         built_here: It was built in this test.
         reached: Its tensors received gradients in this test, and no other optimizer that stepped holds them.
+        differentiated: `torch.autograd.grad` or `torch.func.grad` was asked for gradients of its tensors.
         closure, closure_backward: It was given a closure; the closure ran a backward pass.
         unobserved: Why its steps cannot be heard, if they cannot.
     """
@@ -90,6 +94,7 @@ class Heard:
     backward_after: int = 0
     built_here: bool = False
     reached: bool = False
+    differentiated: bool = False
     closure: bool = False
     closure_backward: bool = False
     unobserved: str | None = None

@@ -61,6 +61,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}es" if noun.endswith("ss") else f"{count} {noun}s"
 
 
+def dtype_or_lr(dtype: str, smallest_lr: float | None) -> str:
+    """Say what would let an update through that is too small for the weights."""
+    remedy = "keep these weights in float32" if dtype != "float32" else "keep these weights in float64"
+    if smallest_lr is None:
+        return f"{remedy}."
+    if smallest_lr > 1:
+        return (
+            f"look at the other hyperparameters (eps, betas): only a learning rate of {number(smallest_lr)} would do."
+        )
+    return f"{remedy}, or use a learning rate of at least {number(smallest_lr)}."
+
+
 def number(value: float) -> str:
     """Write a number with two significant digits."""
     if value == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_trainstep._record import ParameterRecord, StepRecord
 
-from .because import ABSENT, ZEROS, Because, at, called, mostly, named, number, plural, stepped
+from .because import ABSENT, ZEROS, Because, at, called, dtype_or_lr, mostly, named, number, plural, stepped
 
 
 def step_skipped(p: ParameterRecord, r: StepRecord) -> Because | None:
@@ -40,15 +40,12 @@ def update_underflow(p: ParameterRecord, r: StepRecord) -> Because | None:
     underflow = p.evidence.underflow
     if underflow is None or not p.occasions:
         return None
-    remedy = "keep these weights in float32" if p.dtype != "float32" else "keep these weights in float64"
-    if underflow.smallest_lr is not None:
-        remedy += f", or use a learning rate of at least {number(underflow.smallest_lr)}"
     share = 100 * underflow.swallowed
     return Because(
         f"at lr {number(underflow.lr)} the update (median {number(underflow.wanted)}) is smaller than"
         f" {p.dtype} can add to these weights (spacing {number(underflow.spacing)}): a float64 replay"
         f" of the step shows rounding keeps {share:.3g} % of their elements in place.",
-        f"{remedy}.",
+        dtype_or_lr(p.dtype, underflow.smallest_lr),
     )
 
 

@@ -16,7 +16,7 @@ def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
     summary = summarise(subjects)
     yield f"## Training audit\n\n{cell(headline(summary))}\n\n"
     if summary.worst:
-        yield "| test | cause | where | because | fix |\n|---|---|---|---|---|\n"
+        yield "| test | cause | where | what | because | fix |\n|---|---|---|---|---|---|\n"
         for found in summary.worst:
             reason = found.verdict.finding.reasons[0]
             mark = "**" if found.verdict.fails else ""
@@ -24,6 +24,7 @@ def pieces(run: Run, subjects: Iterable[Subject]) -> Iterator[str]:
                 f"`{found.id}`",
                 f"{mark}{', '.join(found.verdict.finding.causes)}{mark}",
                 found.verdict.at,
+                found.verdict.finding.claim,
                 reason.because,
                 reason.fix,
             )

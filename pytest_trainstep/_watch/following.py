@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Following:
         self.heard = Heard(name=type(optimizer).__name__, built_at=origins.birthplace(optimizer), built_here=built_here)
         self.kept = Kept()
         self.reached: set[int] = set()  # tensors that had a gradient after a backward pass
-        self.alive = False  # one of these gradients was not zero
+        self._alive: set[int] = set()  # groups in which one of these gradients was not zero
         self.lonely = registry.of_models(_tensors(optimizer)) if built_here else set()
         """Tensors that a model had when this was built, and that never had a gradient at a step."""
         self.loose = built_here and not self.lonely
@@ -173,28 +174,34 @@ class Following:
 
         group, tensors = self.heard.groups[number], self.kept.group(number)
         rewritten = any(witness.rewritten for witness in self._witnesses if witness.number == number)
-        unmoved.tally(group, tensors, optimizer, reached=self.reached, alive=self.alive, rewritten=rewritten)
+        unmoved.tally(group, tensors, optimizer, reached=self.reached, alive=number in self._alive, rewritten=rewritten)
         if not group.stuck:
             numbers = {id(tensor): index for index, tensor in enumerate(self.kept.params)}
             group.stuck = tuple(self._label(numbers[id(tensor)]) for tensor in tensors[:_STUCK])
 
     def _look_for_orphans(self, optimizer: Any) -> None:
-        """Count tensors without any gradient that nobody but the optimizer holds."""
-        if self.lonely:
-            self.lonely &= {
-                id(tensor)
-                for tensor in self.kept.params
-                if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
-            }
+        """Count tensors without any gradient that nobody but the optimizer holds.
+
+        As long as something moves, a tensor that no model had may be meant to stand alone.
+        """
+        still = not any(self.kept.settled)
+        if not (self.lonely or self.loose or still):
+            return
+        waiting = {
+            id(tensor)
+            for tensor in self.kept.params
+            if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
+        }
+        self.lonely &= waiting
         number = self._number() if self.loose else None
-        candidates = self.lonely or ({number} if number is not None else set())
-        found = 0
-        if candidates:
-            self.kept.params = []  # our own list would be one holder more
-            found = count_orphans(optimizer, candidates)
-            self.kept.params = _tensors(optimizer)
-        self.heard.orphans = found if self.lonely else 0
-        self.heard.clockwork = bool(found) and not self.lonely
+        candidates = waiting if still else self.lonely
+        self.kept.params = []  # our own list would be one holder more
+        found = count_orphans(optimizer, candidates if number is None else {*candidates, number})
+        self.kept.params = _tensors(optimizer)
+        self.heard.clockwork = number is not None and any(found) and not self.lonely
+        self.heard.orphans = 0 if self.heard.clockwork else sum(found)
+        for group, orphans in zip(self.heard.groups, found, strict=True):
+            group.orphans = orphans
 
     def _number(self) -> int | None:
         """Return the identity of the one tensor it holds, if that is a single number that never got a gradient."""
@@ -232,19 +239,28 @@ class Following:
             return
         for witness in self._witnesses:
             witness.grow(optimizer, clock)
-        if self._depth or not self.waiting or self._scans >= _SCANS * (8 if self.entered else 1):
+        if not self.waiting or self._scans >= _SCANS * (8 if self.entered else 1):
             return
         self._scans += 1
         self._see_writes()
-        fresh = [
-            tensor
-            for tensor in _tensors(optimizer)
-            if tensor.is_leaf and tensor.grad is not None and id(tensor) not in self.reached
-        ]
-        self.reached.update(map(id, fresh))
+        fresh = False
+        for number, group in enumerate(optimizer.param_groups):
+            having = [one for one in group["params"] if one.is_leaf and one.grad is not None]
+            if number not in self._alive and _any(having):
+                self._alive.add(number)
+            fresh = fresh or any(id(tensor) not in self.reached for tensor in having)
+            self.reached.update(map(id, having))
         if fresh and not self.entered:
             self.unheard = self.unheard or owners.why_unobserved(optimizer)  # a mock may be gone when the test ends
-        self.alive = self.alive or any(bool(one.grad.any()) for one in fresh[:_SOME] if measurable(one.grad))
+
+    def differentiated(self, inputs: Sequence[Any]) -> None:
+        """Note that gradients of its tensors, or of copies of all of them, were asked for without `backward`."""
+        optimizer = self.ref()
+        if optimizer is None or not self.waiting:
+            return
+        tensors = _tensors(optimizer)
+        own = not set(map(id, tensors)).isdisjoint(map(id, inputs))
+        self.heard.differentiated = self.heard.differentiated or own or _shapes(inputs) == _shapes(tensors)
 
     def close(self) -> Heard:
         """Write down what is known at the end."""
@@ -254,6 +270,8 @@ class Following:
             group.updated = group.updated or settled or (None if self._blind else False)
             if settled:
                 group.stands, group.stuck, group.wrote = {}, (), ""
+        if any(self.kept.settled):
+            heard.orphans = min(heard.orphans, len(self.lonely))
         if optimizer is not None and not heard.steps:
             heard.tensors = sum(len(group["params"]) for group in optimizer.param_groups)
         return heard
@@ -263,18 +281,25 @@ def _tensors(optimizer: Any) -> list[Any]:
     return [tensor for group in optimizer.param_groups for tensor in group["params"]]
 
 
+def _shapes(tensors: Sequence[Any]) -> list[tuple[int, ...]]:
+    return sorted(tuple(getattr(one, "shape", ())) for one in tensors)
+
+
 def _writes(optimizer: Any) -> int:
     return sum(0 if tensor.is_inference() else tensor._version for tensor in _tensors(optimizer))  # noqa: SLF001 - as in kept
 
 
-def count_orphans(optimizer: Any, candidates: set[int]) -> int:
-    """Count those of the optimizer's tensors that nothing else in Python refers to."""
+def count_orphans(optimizer: Any, candidates: set[int]) -> list[int]:
+    """Count those of the tensors of each group that nothing else in Python refers to."""
+    return [_count(group["params"], optimizer.state, candidates) for group in optimizer.param_groups]
+
+
+def _count(params: list[Any], state: Any, candidates: set[int]) -> int:
     orphans = 0
-    for group in optimizer.param_groups:
-        for tensor in group["params"]:
-            if id(tensor) in candidates and registry.owner(tensor) is None:
-                held = 3 + (tensor in optimizer.state)  # the list, this loop, the call below
-                orphans += sys.getrefcount(tensor) <= held
+    for tensor in params:
+        if id(tensor) in candidates and registry.owner(tensor) is None:
+            held = 3 + (tensor in state)  # the list, this loop, the call below
+            orphans += sys.getrefcount(tensor) <= held
     return orphans
 
 
@@ -294,6 +319,11 @@ def _finite(tensors: list[torch.Tensor]) -> bool:
     pairs = zip(tensors, norms, strict=True)
     # a norm may overflow where no element does
     return all(math.isfinite(norm) or bool(torch.isfinite(tensor).all()) for tensor, norm in pairs)
+
+
+def _any(tensors: list[Any]) -> bool:
+    """Tell whether one of the gradients has an element that is not 0."""
+    return any(bool(tensor.grad.any()) for tensor in tensors[:_SOME] if measurable(tensor.grad))
 
 
 def _power_of_two(number: int) -> bool:

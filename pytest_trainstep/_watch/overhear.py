@@ -158,8 +158,7 @@ class Overhearer:
         if not self._open:
             return None
         running = self._open[-1]
-        if not running.met:
-            self._meet(running)
+        self._meet(running)
         for following in running.following.values():
             following.before_backward()
         if self._pictures:
@@ -180,6 +179,8 @@ class Overhearer:
 
     def _meet(self, running: _Open) -> None:
         """Follow the optimizers that were built before this test, as long as there are not too many."""
+        if running.met:
+            return
         running.met = True
         known = origins.known()
         if len(known) > _KNOWN_LIMIT:
@@ -190,6 +191,11 @@ class Overhearer:
 
     def differentiated(self, inputs: Sequence[Any]) -> None:
         """See `taps.Watcher`."""
+        if self._open:
+            running = self._open[-1]
+            self._meet(running)
+            for following in running.following.values():
+                following.differentiated(inputs)
 
 
 def _intercepted() -> bool:

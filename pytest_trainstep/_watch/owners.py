@@ -141,7 +141,7 @@ def why_unobserved(optimizer: Any) -> str | None:
     if not isinstance(optimizer, torch.optim.Optimizer):
         return "it is not a torch.optim.Optimizer"
     own = vars(optimizer).get("step")
-    if own is not None and not hasattr(own, "_wrapped_by_lr_sched"):
+    if own is not None and getattr(own, "_wrapped_by_lr_sched", None) is not True:
         return "its `step` was replaced on the instance"
     if getattr(step, "hooked", False) is not True:
         initialised = "_optimizer_step_pre_hooks" in vars(optimizer)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from pytest_trainstep._heard import Group
 
 from . import measures, shadow
@@ -21,7 +23,7 @@ def tally(group: Group, tensors: list[Any], optimizer: Any, *, reached: set[int]
         tensors: Its tensors.
         optimizer: Has just stepped.
         reached: Identities of the tensors that had a gradient after a backward pass.
-        alive: One of those gradients was not zero.
+        alive: One of the gradients of this group was not zero then.
         rewritten: The step wrote into the gradients, so that a zero there may be its own work.
     """
     group.frozen = sum(not tensor.requires_grad for tensor in tensors)
@@ -39,10 +41,8 @@ def tally(group: Group, tensors: list[Any], optimizer: Any, *, reached: set[int]
 def _stand(group: Group, tensor: Any, *, reached: bool, alive: bool, rewritten: bool) -> str:
     grad = tensor.grad if tensor.is_leaf else None
     if grad is None:
-        if not tensor.requires_grad:
-            return "frozen"
-        return "cleared" if reached else "none"
-    if not measurable(grad):
+        return _absent(tensor, reached=reached)
+    if not measurable(grad) and grad.layout is not torch.sparse_coo:
         return "usable"
     largest = measures.largest([grad])[0]
     group.grad_max = max(group.grad_max or 0.0, largest) if math.isfinite(largest) else largest
@@ -52,6 +52,14 @@ def _stand(group: Group, tensor: Any, *, reached: bool, alive: bool, rewritten: 
         return "usable"
     lost = "scaled-to-zero" if measures.signs_left(grad) else "cleared"
     return lost if alive and reached else "zero"
+
+
+def _absent(tensor: Any, *, reached: bool) -> str:
+    if not tensor.requires_grad:
+        return "frozen"
+    if reached:
+        return "cleared"
+    return "hooked" if getattr(tensor, "_post_accumulate_grad_hooks", None) else "none"
 
 
 def _replay(group: Group, tensors: list[Any], optimizer: Any) -> None:

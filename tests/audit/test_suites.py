@@ -516,7 +516,7 @@ COPIES = "[weight.detach().clone().requires_grad_() for weight in model.paramete
 
 
 @pytest.mark.still
-@pytest.mark.parametrize(("held", "cause"), [(COPIES, "detached"), ("[number]", "detached")])
+@pytest.mark.parametrize(("held", "cause"), [(COPIES, "stale-optimizer"), ("[number]", "detached")])
 def test_an_optimizer_of_copies_or_of_a_number_in_use_is_no_schedule(project, held, cause):
     source = f"""
 def test_it():

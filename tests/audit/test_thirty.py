@@ -9,8 +9,10 @@ import pytest
 pytest.importorskip("torch._dynamo")
 pytest.importorskip("hypothesis.internal.entropy")
 
+MARK = re.compile(r"def (test_\w+)\(.*?\):  # guilty: ([a-z-]+)")
 SUITE = Path(__file__).with_name("thirty.py").read_text()
-GUILTY = dict(re.findall(r"def (test_\w+)\(.*?\):  # guilty: ([a-z-]+)", SUITE))
+CONFUSABLE = Path(__file__).with_name("confusable.py").read_text()
+GUILTY = dict(MARK.findall(SUITE))
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +58,15 @@ def test_exactly_the_broken_ten_are_named_alone_and_distributed(pytester):
     assert causes(alone) == GUILTY
     assert sum(len(test["findings"]) for test in alone["tests"]) == 10
     assert comparable(alone) == comparable(distributed)
+
+
+def test_what_looks_like_another_cause_is_named(pytester):
+    pytester.makepyfile(test_confusable=CONFUSABLE)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "--trainstep-report=audit.json")
+    report = json.loads(pytester.path.joinpath("audit.json").read_text())
+
+    guilty = dict(MARK.findall(CONFUSABLE))
+    for test in report["tests"]:
+        found = {cause for finding in test["findings"] for cause in finding["causes"]}
+        assert found == {guilty.get(re.search(r"\w+(?=\[|$)", test["id"])[0])} - {None}, test["id"]
+    assert report["exit_status"] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_trainstep._audit.spool import Spool
-from pytest_trainstep._diagnose import audit
+from pytest_trainstep._diagnose import audit, standstill
 from pytest_trainstep._diagnose.catalogue import catalogue
 from pytest_trainstep._heard import Curve, Group, Heard, Subject
 from pytest_trainstep._report import summarise, svg, text, write
@@ -29,8 +29,9 @@ RULES = [
     ("non-finite", {"stands": {"non-finite": 2}}, {}),
     ("step-before-backward", {"stands": {"none": 2}}, {"backward_before": 0, "backward_after": 1}),
     ("no-backward", {"stands": {"none": 2}}, {"backward_before": 0}),
-    ("stale-optimizer", {"stands": {"none": 2}}, {"orphans": 2}),
+    ("stale-optimizer", {"stands": {"none": 2}, "orphans": 2}, {"orphans": 2}),
     ("gradients-cleared", {"stands": {"cleared": 2}}, {}),
+    ("gradients-cleared", {"stands": {"hooked": 2}}, {}),
     ("detached", {"stands": {"none": 2}}, {}),
     ("zero-gradient", {"stands": {"zero": 2}}, {}),
     ("zero-gradient", {"stands": {"scaled-to-zero": 1, "cleared": 3}}, {}),
@@ -66,7 +67,7 @@ def test_what_else_is_found_never_fails(cause, heard):
 
 
 def test_every_cause_stands_in_the_catalogue():
-    names = {name for name, _ in audit._RULES} | set(audit._ALSO) | {"unexplained"}
+    names = {name for name, _ in standstill.RULES} | set(audit._ALSO) | {"unexplained"}
 
     assert names <= set(catalogue())
 
@@ -96,7 +97,7 @@ def test_a_finding_reads_like_every_other(subjects):
         "  group  tensors  lr  |grad|  gradients\n"
         "  0      2        0   0.5     4 usable\n"
         "\n"
-        "because: the learning rate of the group was 0 at test_a.py:8, twice.\n"
+        "because: the learning rate of the group was 0 at test_a.py:8 in 2 of 2 steps.\n"
         "fix: give the group a learning rate above 0, or, if a scheduler begins at 0, run more steps.\n"
         'on purpose? mark the test: @pytest.mark.trainstep(audit="off", reason="...")'
     )
@@ -126,7 +127,7 @@ def test_the_section_has_the_worst_first_and_the_totals_last(session, subjects):
     assert text.lines(session, summarise(subjects), verbose=0) == [
         "test_a.py::test_stuck",
         "  test_a.py:8: lr-zero: SGD (built at test_a.py:5) updated nothing in 2 steps of this test",
-        "  because: the learning rate of the group was 0 at test_a.py:8, twice.",
+        "  because: the learning rate of the group was 0 at test_a.py:8 in 2 of 2 steps.",
         "  fix: give the group a learning rate above 0, or, if a scheduler begins at 0, run more steps.",
         "",
         "test_c.py::test_odd[<script>alert(1)</script>-|]",
@@ -187,7 +188,7 @@ def test_the_markdown_is_a_table_that_no_name_breaks(session, subjects, tmp_path
     lines = (tmp_path / "a.md").read_text().splitlines()
 
     rows = [line for line in lines if line.startswith("| `")]
-    assert [row.count("|") - row.count("\\|") for row in rows] == [6, 6]
+    assert [row.count("|") - row.count("\\|") for row in rows] == [7, 7]
     assert rows[0].startswith("| `test_a.py::test_stuck` | **lr-zero** | test_a.py:8 |")
     assert "<script>" not in "".join(lines)
 

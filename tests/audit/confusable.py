@@ -1,0 +1,199 @@
+"""Tests, all green, in which nothing moves for a reason that looks like another one; with healthy twins.
+
+Not collected here: `test_thirty.py` copies it into a project of its own and runs it under the audit.
+"""
+
+import copy
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+
+X, Y = torch.linspace(-1, 1, 12).reshape(6, 2), torch.linspace(0, 1, 6).reshape(6, 1)
+
+
+def make(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+
+
+def train(model, optimizer, steps=3):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(X), Y).backward()
+        optimizer.step()
+
+
+def train_two_groups(between):
+    encoder, head = nn.Linear(2, 4), nn.Linear(4, 1)
+    optimizer = torch.optim.SGD([{"params": encoder.parameters()}, {"params": head.parameters()}], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(head(between(encoder(X))), Y).backward()
+        optimizer.step()
+
+
+# Zero, or cleared?
+
+
+@pytest.mark.parametrize("between", [nn.Dropout(1.0), torch.round, lambda hidden: hidden * 0])
+def test_one_group_gets_zeros(between):  # guilty: zero-gradient
+    train_two_groups(between)
+
+
+def test_both_groups_get_gradients():
+    train_two_groups(torch.tanh)
+
+
+def test_one_group_is_cleared_by_hand():  # guilty: gradients-cleared
+    encoder, head = nn.Linear(2, 4), nn.Linear(4, 1)
+    optimizer = torch.optim.SGD([{"params": encoder.parameters()}, {"params": head.parameters()}], lr=0.1)
+    for _ in range(3):
+        nn.functional.mse_loss(head(encoder(X)), Y).backward()
+        encoder.zero_grad(set_to_none=False)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("word", [0, 1])
+def test_sparse_gradients_of_nothing(word):  # guilty: zero-gradient
+    embedding = nn.Embedding(5, 3, padding_idx=0, sparse=True)
+    optimizer = torch.optim.SparseAdam(embedding.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (embedding(torch.full((2, 4), word)).square().sum() * (0 if word else 1)).backward()
+        optimizer.step()
+
+
+def test_sparse_gradients():
+    embedding = nn.Embedding(5, 3, padding_idx=0, sparse=True)
+    optimizer = torch.optim.SparseAdam(embedding.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        embedding(torch.ones(2, 4, dtype=torch.long)).square().sum().backward()
+        optimizer.step()
+
+
+# Cleared, or cut off?
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.LBFGS])
+def test_the_closure_clears_at_its_end(kind, set_to_none):  # guilty: gradients-cleared
+    model = make()
+    optimizer = kind(model.parameters(), lr=0.1)
+
+    def closure():
+        loss = nn.functional.mse_loss(model(X), Y)
+        loss.backward()
+        optimizer.zero_grad(set_to_none=set_to_none)
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.LBFGS])
+def test_the_closure_clears_at_its_beginning(kind):
+    model = make()
+    optimizer = kind(model.parameters(), lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(X), Y)
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+
+
+def test_a_hook_saves_memory():  # guilty: gradients-cleared
+    model = make()
+    for weight in model.parameters():
+        weight.register_post_accumulate_grad_hook(lambda one: setattr(one, "grad", None))
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_a_hook_steps_and_clears():
+    model = make()
+    optimizers = {weight: torch.optim.SGD([weight], lr=0.1) for weight in model.parameters()}
+
+    def update(weight):
+        optimizers[weight].step()
+        weight.grad = None
+
+    for weight in model.parameters():
+        weight.register_post_accumulate_grad_hook(update)
+    for _ in range(3):
+        nn.functional.mse_loss(model(X), Y).backward()
+
+
+# Cut off, or nobody's?
+
+
+@pytest.fixture(scope="module")
+def optimizer_of_a_dead_model():
+    return torch.optim.SGD(make().parameters(), lr=0.1)
+
+
+def test_the_model_of_the_fixture_is_gone(optimizer_of_a_dead_model):  # guilty: stale-optimizer
+    train(make(), optimizer_of_a_dead_model)
+
+
+def test_the_optimizer_has_a_copy_of_the_model():  # guilty: stale-optimizer
+    model = make()
+    train(model, torch.optim.SGD(copy.deepcopy(model).parameters(), lr=0.1))
+
+
+def test_the_optimizer_is_a_copy():  # guilty: stale-optimizer
+    model = make()
+    train(model, copy.deepcopy(torch.optim.SGD(model.parameters(), lr=0.1)))
+
+
+def test_model_and_optimizer_are_copied_together():
+    model = make()
+    model, optimizer = copy.deepcopy((model, torch.optim.SGD(model.parameters(), lr=0.1)))
+    train(model, optimizer)
+
+
+def test_the_loss_is_that_of_another_model():  # guilty: detached
+    model, other = make(), make(1)
+    train(other, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert model is not other
+
+
+def test_a_tensor_without_a_model_waits_beside_others():
+    model = make()
+    optimizer = torch.optim.SGD([*model.parameters(), torch.zeros(3, requires_grad=True)], lr=0.1)
+    train(model, optimizer, steps=3)
+
+
+# Never backward, or backward elsewhere?
+
+
+def test_gradients_are_returned_and_dropped():  # guilty: no-backward
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        torch.autograd.grad(nn.functional.mse_loss(model(X), Y), tuple(model.parameters()))
+        optimizer.step()
+
+
+def test_gradients_are_returned_and_put_there():
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        gradients = torch.autograd.grad(nn.functional.mse_loss(model(X), Y), tuple(model.parameters()))
+        for weight, gradient in zip(model.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        optimizer.step()
+
+
+def test_a_mock_stands_for_the_step():
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.step = mock.Mock()
+    train(model, optimizer)
+    assert optimizer.step.call_count == 3
