@@ -104,7 +104,7 @@ class Heard:
     @property
     def never(self) -> bool:
         """It was stepped, and no group of it ever moved."""
-        groups = [group for group in self.groups if group.tensors]
+        groups = [group for group in self.groups if group.elements]
         stepped = (self.steps > 0 or self.skipped > 0) and not self.clockwork
         return stepped and bool(groups) and all(one.updated is False for one in groups)
 
@@ -127,6 +127,7 @@ class Subject:
     backwards: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
     optimizers: list[Heard] = field(default_factory=list)
+    drawn: bool = False  # it ran once for each example that Hypothesis drew
     excuse: str | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -87,6 +87,7 @@ class Ledger:
             write(target, self.run, self._spool)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        told = False
         with self.notes.guard("summary"):
             summary = summarise(self._spool)
             self.run.notes = self._all_notes()
@@ -96,6 +97,9 @@ class Ledger:
                 terminalreporter.section("trainstep audit")
                 for line in lines:
                     terminalreporter.line(line)
+            told = True
+        if not told:
+            terminalreporter.line(f"trainstep audit: {'; '.join(self._all_notes())}")
         for path in self._asked.paths:
             if path.exists() and terminalreporter.verbosity >= 0:
                 terminalreporter.line(f"trainstep audit: {path}")

@@ -94,7 +94,8 @@ class Listener:
         with self.notes.guard("setup"):
             self._attempts += 1
             self._outcome, self._fixtures = "passed", []
-            self._begin(Subject(id=item.nodeid, at=place(item), attempts=self._attempts))
+            drawn = bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))
+            self._begin(Subject(id=item.nodeid, at=place(item), attempts=self._attempts, drawn=drawn))
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -47,8 +47,8 @@ def _judge(subject: Subject, heard: Heard, index: int) -> list[Verdict]:
         found.append(Verdict(finding, where, fails, index))
 
     if heard.never:
-        finding = _never(subject, heard, [group for group in heard.groups if group.tensors])
-        add(finding, fails=heard.steps > 0)
+        finding = _never(subject, heard, [group for group in heard.groups if group.elements])
+        add(finding, fails=heard.steps > 0 and not _another_example_moved(subject, heard))
     else:
         still = [group for group in heard.groups if group.updated is False and group.frozen < group.tensors]
         if still:
@@ -58,6 +58,14 @@ def _judge(subject: Subject, heard: Heard, index: int) -> list[Verdict]:
         if name not in said:
             add(_finding(f"{called(heard)}: {_ALSO[name]}", [(name, because, ())]), fails=False)
     return found
+
+
+def _another_example_moved(subject: Subject, heard: Heard) -> bool:
+    """Tell whether, among the examples that Hypothesis drew, the same lines trained something."""
+    return subject.drawn and any(
+        (one.name, one.built_at) == (heard.name, heard.built_at) and any(group.updated for group in one.groups)
+        for one in subject.optimizers
+    )
 
 
 _ALSO = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import sys
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +14,8 @@ from pytest_trainstep._heard import Group, Heard
 
 from . import origins, owners, ratios, registry, sites
 from .kept import Kept, measurable
+from .orphans import Orphans, tensors_of
+from .unstepped import Unstepped
 from .witness import Witness
 
 _WITNESSES = 4  # groups whose gradient is followed
@@ -31,9 +33,7 @@ class Following:
         self.kept = Kept()
         self.reached: set[int] = set()  # tensors that had a gradient after a backward pass
         self._alive: set[int] = set()  # groups in which one of these gradients was not zero
-        self.lonely = registry.of_models(_tensors(optimizer)) if built_here else set()
-        """Tensors that a model had when this was built, and that never had a gradient at a step."""
-        self.loose = built_here and not self.lonely
+        self._orphans = Orphans(optimizer, built_here=built_here)
         self.pictures = pictures
         self.clock = 0  # of the session, when its step was entered
         self._witnesses: list[Witness] = []
@@ -41,11 +41,13 @@ class Following:
         self._depth = 0
         self._frame = 0
         self._scans = 0
-        self._clean: int | None = None  # how often its tensors had been written before the first backward pass
+        self._unstepped: Unstepped | None = None  # its weights before the first backward pass, until it steps
         self.unheard: str | None = None  # why no step could be heard, while its tensors were reached
         self.handled = False  # written in or after a backward pass without a step: a fused update, or one by hand
         self._verdict = ""
-        self._blind = False
+        self.blind = False  # something of it could not be looked at
+        self._unseen: set[int] = set()  # groups that could not
+        self._bad: set[int] = set()  # tensors that were not finite when it began
 
     @property
     def waiting(self) -> bool:
@@ -63,7 +65,7 @@ class Following:
         try:
             self._enter(optimizer, closure=closure, clock=clock)
         except Exception:
-            self._blind = True  # whether it moves can no longer be told
+            self.blind = True  # whether it moves can no longer be told
             raise
 
     def _enter(self, optimizer: Any, *, closure: bool, clock: int) -> None:
@@ -71,6 +73,7 @@ class Following:
         if self.kept.read(optimizer.param_groups):
             self._regroup(optimizer)
         heard.stepped_at = heard.stepped_at or sites.here()
+        self._unstepped = None
         self.entered += 1  # it counts as a step when it has come back and was looked at
         heard.closure = heard.closure or closure
         for group, given in zip(heard.groups, optimizer.param_groups, strict=True):
@@ -120,7 +123,7 @@ class Following:
         try:
             self._leave(optimizer, ran_backward=ran_backward)
         except Exception:
-            self._blind = True
+            self.blind = True
             self.kept.release(moved=True)
             raise
 
@@ -132,8 +135,7 @@ class Following:
         heard.reused += self._verdict == "reused"
         heard.leftover += self._verdict == "leftover"
         for witness in self._witnesses:
-            witness.sync(optimizer)
-            witness.consume()
+            witness.leave(optimizer, used=moved is not False)
         if moved is False:
             heard.noop_steps += 1
         if pictured:
@@ -141,6 +143,11 @@ class Following:
         if _power_of_two(heard.steps) or (moved is False and heard.noop_steps < _SCANS):
             self._look_closer(optimizer)
         self.kept.release(moved=moved is not False)
+
+    def miss(self, why: str) -> None:
+        """A step or a backward pass of it cannot be looked at: nothing is said of what has not been seen to move."""
+        self.blind = True
+        self.unheard = self.unheard or why
 
     def skip(self, optimizer: Any, *, reported: bool) -> None:
         """A gradient scaler has left out its step; a fused optimizer has reported one all the same."""
@@ -162,11 +169,30 @@ class Following:
         kept = self.kept
         for number, group in enumerate(self.heard.groups):
             group.updated = group.updated or kept.settled[number]
-            if not kept.settled[number]:
+            if kept.settled[number]:
+                continue
+            if kept.looked_at(number):
                 self._ask_why(optimizer, number)
+            else:
+                self._unseen.add(number)
         if not self.heard.non_finite:
-            self.heard.non_finite = not _finite([tensor.detach() for tensor in kept.params if measurable(tensor)])
-        self._look_for_orphans(optimizer)
+            self._look_for_nan()
+        self._orphans.look(optimizer, kept, self.reached, self.heard)
+
+    def _look_for_nan(self) -> None:
+        """Find weights that are not finite and were when this optimizer made its first step here."""
+        numbers = [number for number, tensor in enumerate(self.kept.params) if measurable(tensor)]
+        if _finite([self.kept.params[number].detach() for number in numbers]):
+            return
+        bad = [number for number in numbers if not _finite([self.kept.params[number].detach()])]
+        if self.heard.steps == 1:
+            befores = {number: self.kept.before(number) for number in bad}
+            self._bad = {
+                id(self.kept.params[number])
+                for number, one in befores.items()
+                if one is not None and not _finite([one])
+            }
+        self.heard.non_finite = any(id(self.kept.params[number]) not in self._bad for number in bad)
 
     def _ask_why(self, optimizer: Any, number: int) -> None:
         """A group has not moved yet: see how its gradients stand at this step."""
@@ -178,37 +204,6 @@ class Following:
         if not group.stuck:
             numbers = {id(tensor): index for index, tensor in enumerate(self.kept.params)}
             group.stuck = tuple(self._label(numbers[id(tensor)]) for tensor in tensors[:_STUCK])
-
-    def _look_for_orphans(self, optimizer: Any) -> None:
-        """Count tensors without any gradient that nobody but the optimizer holds.
-
-        As long as something moves, a tensor that no model had may be meant to stand alone.
-        """
-        still = not any(self.kept.settled)
-        if not (self.lonely or self.loose or still):
-            return
-        waiting = {
-            id(tensor)
-            for tensor in self.kept.params
-            if tensor.requires_grad and tensor.is_leaf and tensor.grad is None and id(tensor) not in self.reached
-        }
-        self.lonely &= waiting
-        number = self._number() if self.loose else None
-        candidates = waiting if still else self.lonely
-        self.kept.params = []  # our own list would be one holder more
-        found = count_orphans(optimizer, candidates if number is None else {*candidates, number})
-        self.kept.params = _tensors(optimizer)
-        self.heard.clockwork = number is not None and any(found) and not self.lonely
-        self.heard.orphans = 0 if self.heard.clockwork else sum(found)
-        for group, orphans in zip(self.heard.groups, found, strict=True):
-            group.orphans = orphans
-
-    def _number(self) -> int | None:
-        """Return the identity of the one tensor it holds, if that is a single number that never got a gradient."""
-        tensors = self.kept.params
-        if len(tensors) != 1 or tensors[0].grad is not None or id(tensors[0]) in self.reached:
-            return None
-        return id(tensors[0]) if _is_number(tensors[0]) else None
 
     def _label(self, index: int) -> str:
         tensor = self.kept.params[index]
@@ -223,14 +218,13 @@ class Following:
         if optimizer is not None:
             for witness in self._witnesses:
                 witness.sync(optimizer)
-            if self._clean is None and not self.entered:
-                self._clean = _writes(optimizer)
+            if self.heard.built_here and not self.entered and not self._scans:
+                self._unstepped = Unstepped(optimizer)
 
     def _see_writes(self) -> None:
         """Notice that weights are written although it has not stepped."""
-        optimizer = self.ref()
-        if optimizer is not None and not self.entered and self._clean is not None:
-            self.handled = self.handled or _writes(optimizer) != self._clean
+        if self._unstepped is not None and not self.handled:
+            self.handled = self._unstepped.written(self.ref())
 
     def after_backward(self, clock: int) -> None:
         """Note which tensors have a gradient now, as long as that may explain something."""
@@ -258,7 +252,7 @@ class Following:
         optimizer = self.ref()
         if optimizer is None or not self.waiting:
             return
-        tensors = _tensors(optimizer)
+        tensors = tensors_of(optimizer)
         own = not set(map(id, tensors)).isdisjoint(map(id, inputs))
         self.heard.differentiated = self.heard.differentiated or own or _shapes(inputs) == _shapes(tensors)
 
@@ -266,48 +260,28 @@ class Following:
         """Write down what is known at the end."""
         heard, optimizer = self.heard, self.ref()
         self._see_writes()
-        for group, settled in zip(heard.groups, self.kept.settled, strict=False):
-            group.updated = group.updated or settled or (None if self._blind else False)
+        for number, (group, settled) in enumerate(zip(heard.groups, self.kept.settled, strict=False)):
+            unknown = self.blind or number in self._unseen
+            group.updated = group.updated or settled or (None if unknown else False)
             if settled:
                 group.stands, group.stuck, group.wrote = {}, (), ""
-        if any(self.kept.settled):
-            heard.orphans = min(heard.orphans, len(self.lonely))
+        self._orphans.close(self.kept, heard)
         if optimizer is not None and not heard.steps:
             heard.tensors = sum(len(group["params"]) for group in optimizer.param_groups)
         return heard
 
 
-def _tensors(optimizer: Any) -> list[Any]:
-    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
-
-
 def _shapes(tensors: Sequence[Any]) -> list[tuple[int, ...]]:
-    return sorted(tuple(getattr(one, "shape", ())) for one in tensors)
-
-
-def _writes(optimizer: Any) -> int:
-    return sum(0 if tensor.is_inference() else tensor._version for tensor in _tensors(optimizer))  # noqa: SLF001 - as in kept
-
-
-def count_orphans(optimizer: Any, candidates: set[int]) -> list[int]:
-    """Count those of the tensors of each group that nothing else in Python refers to."""
-    return [_count(group["params"], optimizer.state, candidates) for group in optimizer.param_groups]
-
-
-def _count(params: list[Any], state: Any, candidates: set[int]) -> int:
-    orphans = 0
-    for tensor in params:
-        if id(tensor) in candidates and registry.owner(tensor) is None:
-            held = 3 + (tensor in state)  # the list, this loop, the call below
-            orphans += sys.getrefcount(tensor) <= held
-    return orphans
+    with contextlib.suppress(Exception):  # a nested tensor has none, an edge of the graph neither
+        return sorted(tuple(one.shape) for one in tensors)
+    return []
 
 
 def _note_lr(group: Group, value: object) -> None:
     if not isinstance(value, int | float):
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             return
-        value = float(value)
+        value = float(value.detach())
     low, high = group.lr or (value, value)
     if group.lr is None or not low <= value <= high:
         group.lr = (float(min(low, value)), float(max(high, value)))
@@ -328,10 +302,6 @@ def _any(tensors: list[Any]) -> bool:
 
 def _power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
-
-
-def _is_number(tensor: Any) -> bool:
-    return not torch.nn.parameter.is_lazy(tensor) and bool(tensor.is_leaf) and tensor.numel() <= 1
 
 
 def _numel(tensor: Any) -> int:

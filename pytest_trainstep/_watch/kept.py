@@ -172,6 +172,8 @@ class Kept:
             anything = any(already and self._group_moved(number) for number, already in enumerate(self.settled))
         if settled and sum(buffer.numel() for buffer in self._buffers) > SMALL:
             self._again = True
+        if not anything and self._odd and not self._buffers and all(one.empty for one in self._odd.values()):
+            return None
         if anything or not self._partial:
             return anything
         self._doubt = _IN_DOUBT
@@ -182,7 +184,7 @@ class Kept:
         if hint in self._place and self._moved(hint):
             return True
         for index in span:
-            if index != hint and self._moved(index):
+            if (index != hint or index not in self._place) and self._moved(index):
                 self._hints[number] = index
                 return True
         return False
@@ -201,6 +203,12 @@ class Kept:
             return before.shape != now.shape or bool(snapshots.unequal(before, now).any())
         except RuntimeError:  # another dtype or device
             return True
+
+    def looked_at(self, number: int) -> bool:
+        """Tell whether something of this group could be compared at this step: not what is on the meta device, say."""
+        return any(
+            index in self._place or (index in self._odd and not self._odd[index].empty) for index in self._spans[number]
+        )
 
     def before(self, index: int) -> torch.Tensor | None:
         """Return the whole copy of a tensor from before the step, where there is one."""

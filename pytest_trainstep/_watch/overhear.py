@@ -5,6 +5,7 @@ It watches optimizers and knows no model. Nothing of the user's is held longer t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 
 from pytest_trainstep._heard import Heard, Subject
 
-from . import origins, ratios, registry, taps
+from . import origins, owners, ratios, registry, taps
 from .following import Following
+from .orphans import tensors_of
 
 _KNOWN_LIMIT = 256  # living optimizers of earlier tests that may still be stepped
 _FOLLOWED_LIMIT = 32  # at once; those that are gone are filed then
@@ -126,13 +128,19 @@ class Overhearer:
 
     def before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """See `taps.Watcher`."""
-        if not self._open or _intercepted():
+        if not self._open:
             return
         running = self._open[-1]
         following = self._found(running, optimizer)
-        closure = taps.closure_of(args, kwargs) is not None
         first = not following.entered
-        following.before_step(optimizer, closure=closure, clock=self._clock)
+        unseen = _INTERCEPTED if _intercepted() else owners.why_mocked(optimizer) if first else None
+        if unseen is not None:
+            following.miss(unseen)
+            running.stepped.update(map(id, tensors_of(optimizer)))
+            return
+        closure = taps.closure_of(args, kwargs) is not None
+        with _out_of_sight():
+            following.before_step(optimizer, closure=closure, clock=self._clock)
         if first:
             following.heard.backward_before = running.subject.backwards
             running.stepped.update(map(id, following.kept.params))
@@ -144,14 +152,15 @@ class Overhearer:
             return
         following = self._open[-1].following.get(id(optimizer))
         if following is not None:
-            following.after_step(optimizer, ran_backward=self._clock > following.clock)
+            with _out_of_sight():
+                following.after_step(optimizer, ran_backward=self._clock > following.clock)
 
     def step_skipped(self, optimizer: Any, *, reported: bool = False) -> None:
         """See `taps.Watcher`."""
         if self._open:
             running = self._open[-1]
             self._found(running, optimizer).skip(optimizer, reported=reported)
-            running.stepped.update(id(tensor) for group in optimizer.param_groups for tensor in group["params"])
+            running.stepped.update(map(id, tensors_of(optimizer)))
 
     def before_backward(self, roots: Sequence[Any]) -> object:
         """See `taps.Watcher`."""
@@ -159,10 +168,13 @@ class Overhearer:
             return None
         running = self._open[-1]
         self._meet(running)
-        for following in running.following.values():
-            following.before_backward()
-        if self._pictures:
-            running.losses.hear(running.subject.backwards + 1, roots)
+        if _intercepted():
+            return None
+        with _out_of_sight():
+            for following in running.following.values():
+                following.before_backward()
+            if self._pictures:
+                running.losses.hear(running.subject.backwards + 1, roots)
         return None
 
     def after_backward(self, token: object, error: BaseException | None) -> None:
@@ -174,8 +186,13 @@ class Overhearer:
         running = self._open[-1]
         if error is None:
             running.subject.backwards += 1
-        for following in running.following.values():
-            following.after_backward(self._clock)
+        intercepted = _intercepted()
+        with _out_of_sight():
+            for following in running.following.values():
+                if intercepted:
+                    following.miss(_INTERCEPTED)
+                else:
+                    following.after_backward(self._clock)
 
     def _meet(self, running: _Open) -> None:
         """Follow the optimizers that were built before this test, as long as there are not too many."""
@@ -196,6 +213,16 @@ class Overhearer:
             self._meet(running)
             for following in running.following.values():
                 following.differentiated(inputs)
+
+
+_INTERCEPTED = "a TorchDispatchMode was active"
+_IN_SIGHT = contextlib.nullcontext()
+
+
+def _out_of_sight() -> contextlib.AbstractContextManager[object]:
+    """Keep what we ask of tensors from a `TorchFunctionMode` of the test."""
+    active = torch._C._len_torch_function_stack()  # noqa: SLF001 - no public way
+    return torch._C.DisableTorchFunction() if active else _IN_SIGHT  # noqa: SLF001 - as above
 
 
 def _intercepted() -> bool:
@@ -220,7 +247,8 @@ def _file(
 
 def _idle(following: Following, subject: Subject) -> bool:
     built = following.heard.built_here and subject.kind == "test"
-    return built and not following.entered and bool(following.reached) and not following.handled
+    seen = bool(following.reached) and not following.handled and not following.blind
+    return built and seen and not following.entered
 
 
 def _merge(filed: _Filed, heard: Heard) -> None:

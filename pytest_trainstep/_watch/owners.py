@@ -149,6 +149,13 @@ def why_unobserved(optimizer: Any) -> str | None:
     return None
 
 
+def why_mocked(optimizer: Any) -> str | None:
+    """Say so if what runs as its `step` is a mock, which torch has wrapped like any other step."""
+    inner = getattr(type(optimizer).step, "__wrapped__", None)
+    mocked = type(inner).__module__ == "unittest.mock" or hasattr(inner, "mock_calls")
+    return "its `step` is a mock" if mocked else None
+
+
 def birthplace(optimizer: Any) -> str | None:
     """Return where it was built, if that is known."""
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 UNKNOWN = -1
 
 
@@ -23,10 +25,12 @@ class Witness:
         return optimizer.param_groups[self.number]["params"][self.index]
 
     def sync(self, optimizer: Any) -> None:
-        """Notice what happened to the gradient outside backward passes."""
+        """Notice what happened to the gradient outside backward passes and steps."""
         tensor = self._tensor(optimizer)
         key = _key(tensor)
         if key == self.key:
+            if 0 < self.last <= self.consumed and _is_zero(tensor.grad):
+                self.first = self.last = 0  # cleared past its version: `.data`, numpy
             return
         if key is None:
             self.first = self.last = 0
@@ -34,8 +38,8 @@ class Witness:
             self.first = self.last = UNKNOWN  # put there by hand
         else:
             self.rewritten = True
-            if self.last <= self.consumed and not bool(tensor.grad.any()):
-                self.first = self.last = 0  # cleared in place
+            if self.last <= self.consumed:  # cleared, or changed on purpose after it was used
+                self.first = self.last = 0 if _is_zero(tensor.grad) else UNKNOWN
         self.key = key
 
     def grow(self, optimizer: Any, clock: int) -> None:
@@ -61,9 +65,25 @@ class Witness:
             return "reused"
         return "leftover" if self.first <= self.consumed else ""
 
-    def consume(self) -> None:
-        """A step has used the gradient."""
-        self.consumed = max(self.consumed, self.last)
+    def leave(self, optimizer: Any, *, used: bool) -> None:
+        """A step has come back; it used the gradient if it moved something, and may have rewritten it."""
+        if used:
+            self.consumed = max(self.consumed, self.last)
+        tensor = self._tensor(optimizer)
+        key = _key(tensor)
+        if key == self.key:
+            return
+        self.rewritten = key is not None and self.key is not None and key[0] == self.key[0]
+        if key is None or (self.rewritten and _is_zero(tensor.grad)):
+            self.first = self.last = 0
+        elif not self.rewritten:
+            self.first = self.last = UNKNOWN
+        self.key = key
+
+
+def _is_zero(grad: Any) -> bool:
+    values = grad._values() if grad.layout is torch.sparse_coo else grad  # noqa: SLF001 - values() insists on coalescing
+    return not bool(values.any())
 
 
 def _key(tensor: Any) -> tuple[int, int] | None:

@@ -4,11 +4,14 @@ Not collected here: `test_thirty.py` copies it into a project of its own and run
 """
 
 import copy
+import math
 from unittest import mock
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 X, Y = torch.linspace(-1, 1, 12).reshape(6, 2), torch.linspace(0, 1, 6).reshape(6, 1)
 
@@ -197,3 +200,187 @@ def test_a_mock_stands_for_the_step():
     optimizer.step = mock.Mock()
     train(model, optimizer)
     assert optimizer.step.call_count == 3
+
+
+# Nothing moved, or it could not be seen?
+
+
+class Sharded(nn.Parameter):
+    """A parameter with data of its own, as frameworks have them."""
+
+
+@pytest.mark.parametrize("wrap", [Sharded, lambda data: data.to_sparse().requires_grad_()])
+def test_parameters_of_a_special_kind(wrap):
+    weight = wrap(torch.ones(2, 2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    (weight.to_dense() if weight.is_sparse else weight).sum().backward()
+    optimizer.step()
+
+
+def test_parameters_of_a_special_kind_stand_still():  # guilty: lr-zero
+    weight = Sharded(torch.ones(2, 2))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    weight.sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("shape", [{"device": "meta", "size": (2, 1)}, {"size": (0, 3)}])
+def test_parameters_without_values(shape):
+    weight = nn.Parameter(torch.empty(**shape))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    weight.sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("afterwards", [True, False])
+def test_steps_are_counted(afterwards):
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with FlopCounterMode(display=False):
+        train(model, optimizer)
+    if afterwards:
+        optimizer.zero_grad()
+        optimizer.step()
+
+
+def test_functions_are_counted():
+    class Counting(TorchFunctionMode):
+        count = 0
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, foreach=False)
+    train(model, optimizer)
+    with Counting() as mode:
+        optimizer.step()
+    assert mode.count < 30
+
+
+def test_the_class_is_mocked_before_anything_is_built():
+    model = make()
+    with mock.patch.object(torch.optim.SGD, "step", autospec=True) as step:
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert step.call_count == 3
+
+
+# Left over, or cleared in another way?
+
+
+def clear_data(weight):
+    weight.grad.data.zero_()
+
+
+def clear_memory(weight):
+    weight.grad.numpy().fill(0)
+
+
+def halve(weight):
+    weight.grad.mul_(0.5)  # a momentum
+
+
+@pytest.mark.parametrize("clear", [clear_data, clear_memory, halve])
+def test_gradients_are_cleared_or_kept_on_purpose(clear):
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(4):
+        nn.functional.mse_loss(model(X), Y).backward()
+        optimizer.step()
+        for weight in model.parameters():
+            clear(weight)
+
+
+def test_a_hook_of_the_optimizer_clears():
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(lambda one, *_: one.zero_grad(set_to_none=False))
+    for _ in range(4):
+        nn.functional.mse_loss(model(X), Y).backward()
+        optimizer.step()
+
+
+class Windowed(torch.optim.SGD):
+    """Steps at every second call."""
+
+    calls = 0
+
+    def step(self, closure=None):
+        self.calls += 1
+        return None if self.calls % 2 else super().step(closure)
+
+
+def test_the_optimizer_accumulates_itself():
+    model = make()
+    optimizer = Windowed(model.parameters(), lr=0.1)
+    for number in range(8):
+        nn.functional.mse_loss(model(X), Y).backward()
+        optimizer.step()
+        if number % 2:
+            optimizer.zero_grad()
+
+
+def test_nothing_is_cleared():  # guilty: gradients-not-cleared
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(4):
+        nn.functional.mse_loss(model(X), Y).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+
+
+# Never stepped, or stepped by hand?
+
+
+def by_count(weight):
+    with torch.no_grad():
+        weight.sub_(0.1 * weight.grad)
+
+
+def by_data(weight):
+    weight.data -= 0.1 * weight.grad.data
+
+
+@pytest.mark.parametrize("update", [by_count, by_data])
+def test_the_optimizer_only_knows_the_rate(update):
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    nn.functional.mse_loss(model(X), Y).backward()
+    for weight in model.parameters():
+        update(weight)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_the_optimizer_is_forgotten():  # guilty: no-step
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    nn.functional.mse_loss(model(X), Y).backward()
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+# Became infinite, or always was?
+
+
+@pytest.mark.parametrize("start", [-math.inf, 0.0])
+def test_forbidden_from_the_beginning(start):
+    bias = nn.Parameter(torch.tensor([0.0, start, 0.0]))
+    optimizer = torch.optim.SGD([bias], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        bias.softmax(0)[0].log().neg().backward()
+        optimizer.step()
+
+
+def test_forbidden_in_the_end():  # guilty: non-finite
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    (weight - 1).abs().pow(0.5).sum().backward()
+    optimizer.step()
+
+
+def test_a_rate_that_learns():
+    weight, rate = nn.Parameter(torch.ones(3)), torch.tensor(0.1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=rate)
+    weight.sum().backward()
+    optimizer.step()

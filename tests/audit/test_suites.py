@@ -319,6 +319,26 @@ def test_property(clear):
     assert len(tests["test_property"]["optimizers"]) == 2
 
 
+def test_a_property_fails_if_none_of_its_examples_moves_anything(project):
+    source = """
+from hypothesis import given, settings, strategies as st
+
+@given(st.booleans())
+@settings(database=None, deadline=None)
+def test_some(clear):
+    train(clear=clear)
+
+@given(st.booleans())
+@settings(database=None, deadline=None)
+def test_none(clear):
+    train(clear=clear, lr=0.0)
+"""
+    result, tests, _ = run(project, source, "--trainstep-audit=fail", passed=1, failed=1)
+
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_none - *"])
+    assert [finding["fails"] for finding in tests["test_some"]["findings"]] == [False]
+
+
 def test_unittest_classes_subtests_and_doctests(project):
     source = '''
 import unittest

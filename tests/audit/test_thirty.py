@@ -69,4 +69,5 @@ def test_what_looks_like_another_cause_is_named(pytester):
     for test in report["tests"]:
         found = {cause for finding in test["findings"] for cause in finding["causes"]}
         assert found == {guilty.get(re.search(r"\w+(?=\[|$)", test["id"])[0])} - {None}, test["id"]
-    assert report["exit_status"] == 0
+    assert (report["exit_status"], report["notes"]) == (0, [])
+    assert sorted(guilty) == sorted({name.partition("[")[0] for name in causes(report)})

@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def judged(group=None, **heard):
     """The causes found for one optimizer with one group."""
-    groups = [] if group is None else [Group(**{"tensors": 2, "lr": (0.1, 0.1), **group})]
+    groups = [] if group is None else [Group(**{"tensors": 2, "elements": 6, "lr": (0.1, 0.1), **group})]
     facts = {"steps": 3, "backward_before": 1, **heard}
     subject = Subject(id="t", optimizers=[Heard(name="SGD", groups=groups, **facts)])
     return [cause for verdict in audit.verdicts(subject) for cause in verdict.finding.causes]
@@ -85,7 +85,7 @@ def test_a_group_that_moved_excuses_no_other_group():
 
 def test_what_could_not_be_looked_at_is_no_finding():
     assert judged({"updated": None}) == []
-    assert judged({"tensors": 0}) == []
+    assert judged({"tensors": 0, "elements": 0}) == []
 
 
 def test_a_finding_reads_like_every_other(subjects):
