@@ -9,6 +9,10 @@ from pytest_trainstep._record import Occasion, OptimizerRecord, ParameterRecord,
 
 ZEROS = ("zero", "scaled-to-zero", "zeroed")
 ABSENT = ("none", "cleared")
+LOOK_INSIDE = (
+    "look at its hyperparameters (lr, eps, betas); in an optimizer of your own, at its `step`: it must write into the"
+    " parameters themselves (in place), not into copies, and must not return early"
+)
 
 
 class Because(NamedTuple):

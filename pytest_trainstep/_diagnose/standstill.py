@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pytest_trainstep._heard import Group, Heard
 
-from .because import Because, at, dtype_or_lr, plural
+from .because import LOOK_INSIDE, Because, at, dtype_or_lr, plural
 
 _ORDER = "put the calls in this order: zero_grad(), forward, backward(), step()."
 
@@ -199,8 +199,7 @@ def _not_written(group: Group, heard: Heard) -> Because | None:
         return None
     return Because(
         f"{heard.name} stepped{at(heard.stepped_at)} with a gradient that is not zero, and left every weight as it was.",
-        "look at its hyperparameters (lr, eps, betas); of an optimizer of your own, into its `step`: it must write into the"
-        " parameters themselves (in place), and must not return early.",
+        f"{LOOK_INSIDE}.",
     )
 
 

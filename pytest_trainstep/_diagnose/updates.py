@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from pytest_trainstep._record import ParameterRecord, StepRecord
 
-from .because import ABSENT, ZEROS, Because, at, called, dtype_or_lr, mostly, named, number, plural, stepped
+from .because import (
+    ABSENT,
+    LOOK_INSIDE,
+    ZEROS,
+    Because,
+    at,
+    called,
+    dtype_or_lr,
+    mostly,
+    named,
+    number,
+    plural,
+    stepped,
+)
 
 
 def step_skipped(p: ParameterRecord, r: StepRecord) -> Because | None:
@@ -71,8 +84,7 @@ def update_not_written(p: ParameterRecord, r: StepRecord) -> Because | None:
     return Because(
         f"{called(optimizer)} stepped{at(optimizer.stepped_at)} with a gradient"
         f" (max {number(p.grad_max or 0)}){lr}, and wrote nothing to them.",
-        "look into its `step`: it must write into the parameters themselves (in place), not into copies,"
-        " and must not return early; if it writes only after some steps of its own, pass a larger steps=.",
+        f"{LOOK_INSIDE}; if it writes only after some steps of its own, pass a larger steps=.",
     )
 
 
