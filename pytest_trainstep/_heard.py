@@ -27,6 +27,7 @@ class Group:
         wrote: What a float64 replay says about a no-op step with usable gradients:
             underflow, would-move, writes-nothing, unknown, or empty.
         orphans: Tensors that never had a gradient and that nothing but the optimizer holds.
+        twin: The class of another model with gradients for parameters of the same shapes; else empty.
         stuck: Names of some of the tensors.
     """
 
@@ -43,6 +44,7 @@ class Group:
     closure_helps: bool = False
     grad_max: float | None = None
     orphans: int = 0
+    twin: str = ""
     stuck: tuple[str, ...] = ()
 
 

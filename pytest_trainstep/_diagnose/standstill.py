@@ -147,6 +147,17 @@ def _no_backward(group: Group, heard: Heard) -> Because | None:
     )
 
 
+def _other_model(group: Group, heard: Heard) -> Because | None:
+    if not group.twin or not _absent(group):
+        return None
+    return Because(
+        f"{plural(heard.backward_before + heard.backward_after, 'backward pass')} ran and none reached these tensors, but"
+        f" another model ({group.twin}) with parameters of the same shapes has gradients: probably the loss is computed"
+        " with that one.",
+        "build the optimizer and the loss over one and the same model object.",
+    )
+
+
 def _detached(group: Group, heard: Heard) -> Because | None:
     if not _absent(group):
         return None
@@ -214,6 +225,7 @@ RULES: tuple[tuple[str, Callable[[Group, Heard], Because | None]], ...] = (
     ("zero-gradient", _scaled_to_zero),
     ("gradients-cleared", _cleared),
     ("gradients-cleared", _cleared_by_a_hook),
+    ("other-model-trained", _other_model),
     ("detached", _detached),
     ("zero-gradient", _zero),
     ("lr-zero", _lr_zero),

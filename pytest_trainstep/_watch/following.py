@@ -196,11 +196,13 @@ class Following:
 
     def _ask_why(self, optimizer: Any, number: int) -> None:
         """A group has not moved yet: see how its gradients stand at this step."""
-        from . import unmoved  # with the replay, which most suites never need
+        from . import twins, unmoved  # with the replay, which most suites never need
 
         group, tensors = self.heard.groups[number], self.kept.group(number)
         rewritten = any(witness.rewritten for witness in self._witnesses if witness.number == number)
         unmoved.tally(group, tensors, optimizer, reached=self.reached, alive=number in self._alive, rewritten=rewritten)
+        if not group.stuck and self.heard.backward_before and group.stands.get("none", 0) == len(tensors):
+            group.twin = twins.with_gradients(tensors, self.kept.params)
         if not group.stuck:
             numbers = {id(tensor): index for index, tensor in enumerate(self.kept.params)}
             group.stuck = tuple(self._label(numbers[id(tensor)]) for tensor in tensors[:_STUCK])
