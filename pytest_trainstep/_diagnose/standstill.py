@@ -153,7 +153,7 @@ def _other_model(group: Group, heard: Heard) -> Because | None:
     return Because(
         f"{plural(heard.backward_before + heard.backward_after, 'backward pass')} ran and none reached these tensors, but"
         f" another model ({group.twin}) with parameters of the same shapes has gradients: probably the loss is computed"
-        " with that one.",
+        " with that one, or these are cut off from it.",
         "build the optimizer and the loss over one and the same model object.",
     )
 

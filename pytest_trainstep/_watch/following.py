@@ -58,7 +58,7 @@ class Following:
 
     def before_step(self, optimizer: Any, *, closure: bool, clock: int) -> None:
         """Look at lr and gradients, and copy the weights."""
-        if self._depth and sites.is_running(self._frame):
+        if self._depth and sites.is_around(self._frame):
             self._depth += 1  # a `step` that calls `super().step()`: the outermost call is the step
             return
         self._depth, self._frame = 1, sites.step_frame()

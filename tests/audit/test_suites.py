@@ -632,6 +632,31 @@ def test_it():
     assert causes(tests["test_it"]) == ["update-not-written"]
 
 
+def test_steps_after_one_that_raised_are_counted(project):
+    source = """
+class Picky(torch.optim.SGD):
+    ready = False
+
+    def step(self, closure=None):
+        if not self.ready:
+            raise ValueError
+        return super().step(closure)
+
+def test_it():
+    model = torch.nn.Linear(2, 1)
+    optimizer = Picky(model.parameters(), lr=0.1)
+    model(torch.ones(3, 2)).sum().backward()
+    for optimizer.ready in (False, True, True):
+        try:
+            optimizer.step()
+        except ValueError:
+            assert not optimizer.ready
+"""
+    _, tests, _ = run(project, source, passed=1)
+
+    assert (tests["test_it"]["steps"], tests["test_it"]["noop_steps"]) == (2, 0)
+
+
 def test_groups_that_hold_nothing_yet_are_followed(project):
     source = """
 def test_it():
