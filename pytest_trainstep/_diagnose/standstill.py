@@ -56,7 +56,7 @@ def _frozen(group: Group, heard: Heard) -> Because | None:
 
 
 def _closure(group: Group, heard: Heard) -> Because | None:
-    if not heard.closure or heard.closure_backward or not _absent(group):
+    if not heard.closure or heard.closure_backward or not _absent(group) or _most(group, "cleared"):
         return None
     return Because(
         f"{heard.name}.step(closure){at(heard.stepped_at)} ran and the closure ran no backward pass.",

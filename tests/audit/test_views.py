@@ -32,6 +32,7 @@ RULES = [
     ("stale-optimizer", {"stands": {"none": 2}, "orphans": 2}, {"orphans": 2}),
     ("gradients-cleared", {"stands": {"cleared": 2}}, {}),
     ("gradients-cleared", {"stands": {"hooked": 2}}, {}),
+    ("gradients-cleared", {"stands": {"cleared": 2, "none": 1}}, {"closure": True}),
     ("other-model-trained", {"stands": {"none": 2}, "twin": "Linear"}, {}),
     ("detached", {"stands": {"none": 2}}, {}),
     ("zero-gradient", {"stands": {"zero": 2}}, {}),
