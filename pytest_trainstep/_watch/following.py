@@ -180,7 +180,7 @@ class Following:
         self._orphans.look(optimizer, kept, self.reached, self.heard)
 
     def _look_for_nan(self) -> None:
-        """Find weights that are not finite and were when this optimizer made its first step here."""
+        """Find weights that are not finite now and were finite before its first step in this test."""
         numbers = [number for number, tensor in enumerate(self.kept.params) if measurable(tensor)]
         if _finite([self.kept.params[number].detach() for number in numbers]):
             return
