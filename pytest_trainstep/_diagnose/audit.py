@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from pytest_trainstep._heard import Group, Heard, Subject
 
-from .because import Because, at, number, plural
+from .because import Because, at, called, number, plural
 from .finding import Finding, Reason
-from .standstill import called, non_finite, orphaned, why
+from .standstill import non_finite, orphaned, why
 
 ON_PURPOSE = 'mark the test: @pytest.mark.trainstep(audit="off", reason="...")'
 COLUMNS = ("group", "tensors", "lr", "|grad|", "gradients")

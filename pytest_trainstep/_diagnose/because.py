@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_trainstep._record import Occasion, OptimizerRecord, ParameterRecord, StepRecord
+
+if TYPE_CHECKING:
+    from pytest_trainstep._heard import Heard
 
 ZEROS = ("zero", "scaled-to-zero", "zeroed")
 ABSENT = ("none", "cleared")
@@ -38,7 +41,7 @@ def mostly(parameter: ParameterRecord, *gradients: str) -> bool:
     return 2 * len(blamed(parameter, *gradients)) >= len(parameter.occasions) > 0
 
 
-def called(optimizer: OptimizerRecord) -> str:
+def called(optimizer: OptimizerRecord | Heard) -> str:
     """Name an optimizer with what is known of its birthplace: `Adam (built at train.py:31)`."""
     return f"{optimizer.name} (built at {optimizer.built_at})" if optimizer.built_at else optimizer.name
 

@@ -6,14 +6,9 @@ from collections.abc import Callable
 
 from pytest_trainstep._heard import Group, Heard
 
-from .because import LOOK_INSIDE, Because, at, dtype_or_lr, plural
+from .because import LOOK_INSIDE, Because, at, called, dtype_or_lr, plural
 
 _ORDER = "put the calls in this order: zero_grad(), forward, backward(), step()."
-
-
-def called(heard: Heard) -> str:
-    """Name an optimizer with what is known of its birthplace: `Adam (built at train.py:31)`."""
-    return f"{heard.name} (built at {heard.built_at})" if heard.built_at else heard.name
 
 
 def why(group: Group, heard: Heard) -> tuple[str, Because]:

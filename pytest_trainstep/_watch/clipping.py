@@ -19,6 +19,7 @@ from pytest_trainstep._record import StepRecord
 
 from . import measures, sites
 from .gradients import ABSENT
+from .owners import tensors_of
 from .scout import Scout
 from .stepping import EVENT_LIMIT
 
@@ -137,8 +138,7 @@ class Clipping(Scout):
     def _around_unscale(self, original: Any, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         indices: list[int] = []
         with self.guarded():
-            tensors = [one for group in optimizer.param_groups for one in group["params"]]
-            indices = [self.session.index[id(one)] for one in tensors if id(one) in self.session.index]
+            indices = [self.session.index[id(one)] for one in tensors_of(optimizer) if id(one) in self.session.index]
             if scaler.is_enabled() and not self._unscaled.intersection(indices):
                 self._compare(scaler, optimizer, indices)
         result = original(scaler, optimizer, *args, **kwargs)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .owners import tensors_of
 from .restore import random_states
 
 _DEPTH = 2
@@ -114,7 +115,7 @@ class _Walk:
 
     def order(self, optimizer: torch.optim.Optimizer) -> list[str]:
         """The names of the optimizer's parameters, in its order."""
-        return [self.names.get(id(one), "?") for group in optimizer.param_groups for one in group["params"]]
+        return [self.names.get(id(one), "?") for one in tensors_of(optimizer)]
 
 
 def shown(keys: Keys) -> str:

@@ -14,7 +14,8 @@ from pytest_trainstep._heard import Group, Heard
 
 from . import origins, owners, ratios, registry, sites
 from .kept import Kept, measurable
-from .orphans import Orphans, tensors_of
+from .orphans import Orphans
+from .owners import shapes_of, tensors_of
 from .unstepped import Unstepped
 from .witness import Witness
 
@@ -181,18 +182,16 @@ class Following:
 
     def _look_for_nan(self) -> None:
         """Find weights that are not finite now and were finite before its first step in this test."""
-        numbers = [number for number, tensor in enumerate(self.kept.params) if measurable(tensor)]
-        if _finite([self.kept.params[number].detach() for number in numbers]):
+        if _finite([tensor.detach() for tensor in self.kept.params if measurable(tensor)]):
             return
-        bad = [number for number in numbers if not _finite([self.kept.params[number].detach()])]
+        bad = {  # what it was before this step, by identity
+            id(tensor): self.kept.before(number)
+            for number, tensor in enumerate(self.kept.params)
+            if measurable(tensor) and not _finite([tensor.detach()])
+        }
         if self.heard.steps == 1:
-            befores = {number: self.kept.before(number) for number in bad}
-            self._bad = {
-                id(self.kept.params[number])
-                for number, one in befores.items()
-                if one is not None and not _finite([one])
-            }
-        self.heard.non_finite = any(id(self.kept.params[number]) not in self._bad for number in bad)
+            self._bad = {key for key, before in bad.items() if before is not None and not _finite([before])}
+        self.heard.non_finite = not bad.keys() <= self._bad
 
     def _ask_why(self, optimizer: Any, number: int) -> None:
         """A group has not moved yet: see how its gradients stand at this step."""
@@ -256,7 +255,10 @@ class Following:
             return
         tensors = tensors_of(optimizer)
         own = not set(map(id, tensors)).isdisjoint(map(id, inputs))
-        self.heard.differentiated = self.heard.differentiated or own or _shapes(inputs) == _shapes(tensors)
+        copies = False
+        with contextlib.suppress(Exception):  # a nested tensor has no shape, an edge of the graph neither
+            copies = shapes_of(inputs) == shapes_of(tensors)
+        self.heard.differentiated = self.heard.differentiated or own or copies
 
     def close(self) -> Heard:
         """Write down what is known at the end."""
@@ -271,12 +273,6 @@ class Following:
         if optimizer is not None and not heard.steps:
             heard.tensors = sum(len(group["params"]) for group in optimizer.param_groups)
         return heard
-
-
-def _shapes(tensors: Sequence[Any]) -> list[tuple[int, ...]]:
-    with contextlib.suppress(Exception):  # a nested tensor has none, an edge of the graph neither
-        return sorted(tuple(one.shape) for one in tensors)
-    return []
 
 
 def _note_lr(group: Group, value: object) -> None:

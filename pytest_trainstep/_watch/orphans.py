@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import registry
+from .owners import tensors_of
 
 if TYPE_CHECKING:
     from pytest_trainstep._heard import Heard
@@ -51,11 +52,6 @@ class Orphans:
         """Forget what was found before something moved, but for tensors that a model had."""
         if any(kept.settled):
             heard.orphans = min(heard.orphans, len(self._lonely))
-
-
-def tensors_of(optimizer: Any) -> list[Any]:
-    """Return all tensors of all groups, in their order."""
-    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
 
 
 def _number(params: list[Any], reached: set[int]) -> int | None:

@@ -16,7 +16,7 @@ from pytest_trainstep._heard import Heard, Subject
 
 from . import origins, owners, ratios, registry, taps
 from .following import Following
-from .orphans import tensors_of
+from .owners import tensors_of
 
 _KNOWN_LIMIT = 256  # living optimizers of earlier tests that may still be stepped
 _FOLLOWED_LIMIT = 32  # at once; those that are gone are filed then

@@ -70,12 +70,12 @@ class Census:
                 continue
             names = _same_layout({name: tuple(one.shape) for name, one in own.items()}, shapes)
             # a single layer of equal shape is no evidence, unless it is all there is
-            if names and (len(names) == len(shapes) or len(names) >= _TELLING):
+            if names and (len(names) == len(shapes) or len(names) >= TELLING):
                 return type(module).__name__, names
         return None
 
 
-_TELLING = 3
+TELLING = 3
 
 
 def _inside(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -123,8 +123,18 @@ def _groups_of(thing: Any) -> Any:
     return groups if isinstance(groups, list) else None
 
 
+def tensors_of(optimizer: Any) -> list[Any]:
+    """Return all tensors of all groups, as an optimizer itself tells them: a wrapper may ask the one that it wraps."""
+    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
+
+
+def shapes_of(tensors: Iterable[Any]) -> list[tuple[int, ...]]:
+    """Return their shapes in an order that does not depend on theirs."""
+    return sorted(tuple(one.shape) for one in tensors)
+
+
 def held_tensors(optimizer: Any) -> list[torch.Tensor]:
-    """Return all tensors of an optimizer's groups."""
+    """Return all tensors of an optimizer's groups, also of what only looks like an optimizer."""
     groups = vars(optimizer).get("param_groups", [])
     return [
         tensor

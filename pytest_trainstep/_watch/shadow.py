@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from . import taps
+from .owners import tensors_of
 from .restore import random_streams_kept
 
 # an lr above this would not be called a remedy
@@ -138,12 +139,12 @@ def _nested(attributes: Mapping[str, Any]) -> list[Any]:
 
 
 def _twin(optimizer: Any, tensors: list[torch.Tensor]) -> tuple[Any, dict[int, torch.Tensor]]:
-    everyone = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    everyone = held = tensors_of(optimizer)
     if sum(tensor.numel() for tensor in everyone) > _COUPLED_LIMIT:
         everyone = tensors
     twins = {id(tensor): _double(tensor) for tensor in everyone}
     # one copy of everything at once: a wrapped optimizer goes on sharing its groups with the wrapper
-    memo: dict[int, Any] = {id(one): one for group in optimizer.param_groups for one in group["params"]}
+    memo: dict[int, Any] = {id(one): one for one in held}
     memo.update(twins)
     attributes = {key: value for key, value in vars(optimizer).items() if key not in _HOOKS}
     state = attributes.pop("state", {})

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .kept import measurable
-from .orphans import tensors_of
+from .owners import tensors_of
 
 _SOME = 2  # tensors whose values are kept
 _SMALL = 65_536  # elements of the largest of them
@@ -33,7 +33,7 @@ class Unstepped:
         """Tell whether something was written since; `optimizer` is None when it is gone."""
         if optimizer is not None:
             tensors = tensors_of(optimizer)
-            now = {id(tensor): tensor.detach() for tensor in tensors}
+            now = {id(tensor): tensor for tensor in tensors}
             if _writes(tensors) != self._count or self._differ([now.get(number) for number in self._ids]):
                 return True
         return list(map(_version, self._shared)) != self._counts or self._differ(self._shared)
@@ -47,7 +47,7 @@ def _same(one: torch.Tensor, value: torch.Tensor) -> bool:
     if one.dtype != value.dtype or one.device != value.device:
         return True  # converted, which is no training
     try:
-        return bool(torch.equal(torch.nan_to_num(one), torch.nan_to_num(value)))
+        return bool(torch.equal(torch.nan_to_num(one.detach()), torch.nan_to_num(value)))
     except RuntimeError:  # its memory has been given back
         return True
 

@@ -12,6 +12,7 @@ from pytest_trainstep._errors import TrainStepUsageError
 
 from . import compare, modes, naming
 from .ears import Ear, listening
+from .owners import tensors_of
 from .stage import Stage, nudge, optimizers_of
 
 _COARSE = 8.0  # how many rounding errors of a dtype coarser than float32 an update may be off
@@ -87,7 +88,7 @@ class WindowTrial:
         return loss
 
     def _everything(self) -> list[torch.Tensor]:
-        held = [one for optimizer in self.optimizers for group in optimizer.param_groups for one in group["params"]]
+        held = [one for optimizer in self.optimizers for one in tensors_of(optimizer)]
         return [*(slot.tensor for slot in self.slots), *held]
 
     def noise(self) -> dict[str, float]:

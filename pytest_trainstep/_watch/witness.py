@@ -32,14 +32,19 @@ class Witness:
             if 0 < self.last <= self.consumed and _is_zero(tensor.grad):
                 self.first = self.last = 0  # cleared past its version: `.data`, numpy
             return
+        self._changed(tensor.grad, key, by_step=False)
+
+    def _changed(self, grad: Any, key: tuple[int, int] | None, *, by_step: bool) -> None:
         if key is None:
             self.first = self.last = 0
         elif self.key is None or key[0] != self.key[0]:
             self.first = self.last = UNKNOWN  # put there by hand
         else:
             self.rewritten = True
-            if self.last <= self.consumed:  # cleared, or changed on purpose after it was used
-                self.first = self.last = 0 if _is_zero(tensor.grad) else UNKNOWN
+            if (by_step or self.last <= self.consumed) and _is_zero(grad):
+                self.first = self.last = 0  # cleared
+            elif not by_step and self.last <= self.consumed:
+                self.first = self.last = UNKNOWN  # changed on purpose after it was used
         self.key = key
 
     def grow(self, optimizer: Any, clock: int) -> None:
@@ -71,14 +76,9 @@ class Witness:
             self.consumed = max(self.consumed, self.last)
         tensor = self._tensor(optimizer)
         key = _key(tensor)
-        if key == self.key:
-            return
-        self.rewritten = key is not None and self.key is not None and key[0] == self.key[0]
-        if key is None or (self.rewritten and _is_zero(tensor.grad)):
-            self.first = self.last = 0
-        elif not self.rewritten:
-            self.first = self.last = UNKNOWN
-        self.key = key
+        if key != self.key:
+            self.rewritten = False
+            self._changed(tensor.grad, key, by_step=True)
 
 
 def _is_zero(grad: Any) -> bool:

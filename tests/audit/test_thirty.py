@@ -12,17 +12,13 @@ pytest.importorskip("hypothesis.internal.entropy")
 MARK = re.compile(r"def (test_\w+)\(.*?\):  # guilty: ([a-z-]+)")
 SUITE = Path(__file__).with_name("thirty.py").read_text()
 CONFUSABLE = Path(__file__).with_name("confusable.py").read_text()
+SMALL = Path(__file__).with_name("small.py").read_text()
 GUILTY = dict(MARK.findall(SUITE))
-
-
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory):
-    return {}
 
 
 def audit(pytester, *arguments):
     """Run the suite under the audit; return what the JSON report says."""
-    pytester.makepyfile(test_thirty=SUITE)
+    pytester.makepyfile(small=SMALL, test_thirty=SUITE)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--trainstep-report=audit.json", *arguments)
     result.assert_outcomes(passed=30)
     return result, json.loads(pytester.path.joinpath("audit.json").read_text())
@@ -61,7 +57,7 @@ def test_exactly_the_broken_ten_are_named_alone_and_distributed(pytester):
 
 
 def test_what_looks_like_another_cause_is_named(pytester):
-    pytester.makepyfile(test_confusable=CONFUSABLE)
+    pytester.makepyfile(small=SMALL, test_confusable=CONFUSABLE)
     pytester.runpytest_subprocess("-p", "no:cacheprovider", "--trainstep-report=audit.json")
     report = json.loads(pytester.path.joinpath("audit.json").read_text())
 
